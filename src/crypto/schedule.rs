@@ -1,0 +1,169 @@
+//! The key schedule (specification, section 10). Each stage is a type that offers only what may be derived there.
+
+use alloc::vec::Vec;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::crypto::aead::{OpeningKey, SealingKey};
+use crate::crypto::agreement::SharedSecret;
+use crate::error::{Error, Untrusted};
+use crate::limits::{CONFIRM_LEN, PROTOCOL, SESSION_ID_LEN};
+use crate::role::Role;
+use crate::secret::Secret;
+
+/// A transcript hash.
+pub type TranscriptHash = [u8; 32];
+
+/// `handshake_secret`: gives the keys of the AUTH messages, then the master secret.
+#[derive(Debug)]
+pub struct HandshakeSecret(Secret<32>);
+
+/// `master_secret`: gives the keys of the session.
+#[derive(Debug)]
+pub struct MasterSecret(Secret<32>);
+
+/// A secret from which the key and iv of one direction come.
+#[derive(Debug)]
+pub struct TrafficSecret(Secret<32>);
+
+/// A confirmation key of one direction.
+#[derive(Debug)]
+pub struct ConfirmKey(Secret<32>);
+
+impl HandshakeSecret {
+    /// `Extract(ExpandLabel(early_secret, "derived", "", 32), shared)`, with `early_secret = Extract(zeros, zeros)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`], as everywhere here: a backend failed at what can't fail.
+    pub fn new(shared: &SharedSecret) -> Result<Self, Error> {
+        let early = extract(&[0; 32], &[0; 32])?;
+        extract(derived(&early)?.expose(), shared.expose()).map(HandshakeSecret)
+    }
+
+    /// `ExpandLabel(handshake_secret, "handshake " role, TH_hello, 32)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn traffic(&self, role: Role, th_hello: &TranscriptHash) -> Result<TrafficSecret, Error> {
+        expand_label(&self.0, "handshake", Some(role), th_hello).map(TrafficSecret)
+    }
+
+    /// `ExpandLabel(handshake_secret, "confirm " role, TH_hello, 32)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn confirm(&self, role: Role, th_hello: &TranscriptHash) -> Result<ConfirmKey, Error> {
+        expand_label(&self.0, "confirm", Some(role), th_hello).map(ConfirmKey)
+    }
+
+    /// `Extract(ExpandLabel(handshake_secret, "derived", "", 32), zeros)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn into_master(self) -> Result<MasterSecret, Error> {
+        extract(derived(&self.0)?.expose(), &[0; 32]).map(MasterSecret)
+    }
+}
+
+impl MasterSecret {
+    /// `ExpandLabel(master_secret, "traffic " role, TH_final, 32)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn traffic(&self, role: Role, th_final: &TranscriptHash) -> Result<TrafficSecret, Error> {
+        expand_label(&self.0, "traffic", Some(role), th_final).map(TrafficSecret)
+    }
+
+    /// `ExpandLabel(master_secret, "session id", TH_final, 16)`. Public.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn session_id(&self, th_final: &TranscriptHash) -> Result<[u8; SESSION_ID_LEN], Error> {
+        expand_label(&self.0, "session id", None, th_final).map(|id| *id.expose())
+    }
+}
+
+impl TrafficSecret {
+    /// The key that seals this direction.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn sealing_key(&self) -> Result<SealingKey, Error> {
+        Ok(SealingKey::new(&self.key()?, self.iv()?))
+    }
+
+    /// The key that opens this direction.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn opening_key(&self) -> Result<OpeningKey, Error> {
+        Ok(OpeningKey::new(&self.key()?, self.iv()?))
+    }
+
+    fn key(&self) -> Result<Secret<32>, Error> {
+        expand_label(&self.0, "key", None, &[])
+    }
+
+    fn iv(&self) -> Result<Secret<12>, Error> {
+        expand_label(&self.0, "iv", None, &[])
+    }
+}
+
+impl ConfirmKey {
+    /// The confirmation of a transcript hash.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn compute(&self, transcript_hash: &TranscriptHash) -> Result<[u8; CONFIRM_LEN], Error> {
+        hmac(self.0.expose(), transcript_hash)
+    }
+
+    /// Compares a received confirmation in constant time.
+    ///
+    /// # Errors
+    /// [`Untrusted::Confirmation`].
+    pub fn check(&self, transcript_hash: &TranscriptHash, received: &[u8; CONFIRM_LEN]) -> Result<(), Error> {
+        // [HS-13] [HS-18]
+        let equal = self.compute(transcript_hash)?.ct_eq(received);
+        if bool::from(equal) { Ok(()) } else { Err(Error::Untrusted(Untrusted::Confirmation)) }
+    }
+}
+
+fn derived(secret: &Secret<32>) -> Result<Secret<32>, Error> {
+    expand_label(secret, "derived", None, &[])
+}
+
+/// HKDF-Extract (RFC 5869, section 2.2).
+fn extract(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
+    hmac(salt, ikm).map(|mut prk| Secret::take(&mut prk))
+}
+
+fn hmac(key: &[u8; 32], data: &[u8]) -> Result<[u8; 32], Error> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Error::Internal("HMAC refused a key of 32 bytes"))?;
+    mac.update(data);
+    Ok(mac.finalize().into_bytes().into())
+}
+
+/// `Expand(secret, u16(L) || u8(len(full)) || full || u8(len(ctx)) || ctx, L)` with `full = "countersign/1 " label`.
+fn expand_label<const L: usize>(
+    secret: &Secret<32>,
+    label: &str,
+    role: Option<Role>,
+    ctx: &[u8],
+) -> Result<Secret<L>, Error> {
+    let failed = |_| Error::Internal("HKDF refused constants");
+    let mut full = Vec::from(PROTOCOL.as_bytes());
+    for part in [Some(label), role.map(Role::name)].into_iter().flatten() {
+        full.push(b' ');
+        full.extend_from_slice(part.as_bytes());
+    }
+    let len = u16::try_from(L).map_err(failed)?.to_be_bytes();
+    let full_len = [u8::try_from(full.len()).map_err(failed)?];
+    let ctx_len = [u8::try_from(ctx.len()).map_err(failed)?];
+    let info: [&[u8]; 5] = [&len, &full_len, &full, &ctx_len, ctx];
+    let hkdf = Hkdf::<Sha256>::from_prk(secret.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
+    Secret::fill(|out| hkdf.expand_multi_info(&info, out)).map_err(|_| Error::Internal("HKDF refused a length"))
+}

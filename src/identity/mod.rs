@@ -1,0 +1,84 @@
+//! Who we are and who the peer is: Ed25519 keys, their text forms and files (specification, section 7).
+
+mod credential;
+mod file;
+mod text;
+
+use core::fmt;
+
+use alloc::string::String;
+
+use rand_core::TryCryptoRng;
+
+use crate::crypto::signature::{PrivateKey, SignatureInput};
+use crate::error::Error;
+use crate::limits::SIGNATURE_LEN;
+use crate::secret::Secret;
+
+pub use crate::crypto::signature::PublicKey;
+pub use credential::{Credential, Peer};
+pub use file::{KeyFileError, create_file};
+pub use text::{Fingerprint, ParseKeyError, PeerId, parse_line};
+
+/// Our long-term key. The public half is always computed from the private one.
+pub struct Identity {
+    private: PrivateKey,
+    public: PublicKey,
+    comment: String,
+}
+
+impl Identity {
+    /// Makes a new identity from the randomness of the operating system.
+    ///
+    /// # Errors
+    /// [`Error::Entropy`] if there is none.
+    pub fn generate() -> Result<Self, Error> {
+        Self::generate_with(&mut getrandom::SysRng)
+    }
+
+    /// Makes a new identity from 32 bytes of `rng`.
+    ///
+    /// # Errors
+    /// [`Error::Entropy`] if `rng` fails.
+    pub fn generate_with(rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
+        PrivateKey::generate(rng).map(|key| Self::new(key, String::new()))
+    }
+
+    /// The identity of a 32-byte seed, which is wiped (RFC 8032, section 5.1.5). For seeds that a key store derived.
+    pub fn from_seed(seed: &mut [u8; 32]) -> Self {
+        Self::new(PrivateKey::from_seed(&Secret::take(seed)), String::new())
+    }
+
+    /// The same identity with a comment, which stands in the files written from it. Line ends become spaces.
+    #[must_use]
+    pub fn with_comment(mut self, comment: &str) -> Self {
+        self.comment = comment.replace(char::is_control, " ");
+        self
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> PublicKey {
+        self.public
+    }
+
+    /// The comment of the key file, or an empty text.
+    pub fn comment(&self) -> &str {
+        &self.comment
+    }
+
+    /// Signs. Nothing but a [`SignatureInput`] can be signed.
+    pub fn sign(&self, input: &SignatureInput) -> [u8; SIGNATURE_LEN] {
+        self.private.sign(input)
+    }
+
+    fn new(private: PrivateKey, comment: String) -> Self {
+        let public = private.public_key();
+        Identity { private, public, comment }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.public.fingerprint())
+    }
+}

@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs, unreachable_pub, unnameable_types)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
+
+extern crate alloc;
+
+pub mod config;
+pub mod crypto;
+pub mod error;
+pub mod handshake;
+pub mod identity;
+pub mod limits;
+#[cfg(feature = "tokio")]
+pub mod net;
+pub mod role;
+pub mod secret;
+pub mod session;
+#[cfg(feature = "tokio")]
+pub mod stream;
+pub mod transcript;
+pub mod trust;
+pub mod wire;
+
+pub use config::Config;
+pub use identity::{Identity, PeerId, PublicKey};
+#[cfg(feature = "tokio")]
+pub use net::Listener;
+#[cfg(feature = "tokio")]
+pub use stream::Stream;
+pub use trust::TrustFile;

@@ -1,0 +1,267 @@
+//! Listening on TCP: handshakes run in the background, bounded in number and time, and only finished ones are given out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use getrandom::SysRng;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::handshake::respond;
+use crate::identity::PublicKey;
+use crate::net::admission::{Admission, Place};
+use crate::role::Stage;
+use crate::stream::{ConnectError, Establish, Seen, Stream};
+
+/// Accepts authenticated streams on a TCP address.
+///
+/// Handshakes run in the background, in the order in which peers get through them: a slow, dead or hostile one delays nobody.
+/// The bounds and the deadline are those of the [`Config`]. Dropping the listener ends the handshakes in flight, not the streams given out.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    accepted: Mutex<mpsc::Receiver<Stream<TcpStream>>>,
+    admission: Arc<Admission>,
+    counters: Arc<Counters>,
+    task: JoinHandle<()>,
+}
+
+/// A handshake that did not become a stream.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HandshakeFailure {
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// The peer's key, if it proved one.
+    pub peer: Option<PublicKey>,
+    /// The service that it named, if it got so far.
+    pub service: Option<String>,
+    /// Why.
+    pub error: ConnectError,
+}
+
+/// What a listener has seen since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandshakeStats {
+    /// Connections that came in.
+    pub started: u64,
+    /// Of these, handshakes that are not finished.
+    pub in_flight: u64,
+    /// Streams that were authenticated and accepted.
+    pub accepted: u64,
+    /// Peers that were authenticated and refused.
+    pub refused: u64,
+    /// Handshakes that ran into the deadline.
+    pub timed_out: u64,
+    /// Handshakes that gave way to newer ones at a bound.
+    pub gave_way: u64,
+    /// Handshakes that failed in any other way.
+    pub failed: u64,
+    /// Connections that the system could not give us, for want of file descriptors for example.
+    pub accept_errors: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    started: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    timed_out: AtomicU64,
+    gave_way: AtomicU64,
+    failed: AtomicU64,
+    accept_errors: AtomicU64,
+}
+
+type OnFailure = Arc<dyn Fn(&HandshakeFailure) + Send + Sync>;
+
+/// What every handshake of a listener shares.
+#[derive(Clone)]
+struct Shared {
+    config: Config,
+    admission: Arc<Admission>,
+    counters: Arc<Counters>,
+    queue: mpsc::Sender<Stream<TcpStream>>,
+    on_failure: OnFailure,
+}
+
+impl Listener {
+    /// Listens on a TCP address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Those of binding.
+    pub async fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
+        Self::from_tcp(TcpListener::bind(address).await?, config, |_| {})
+    }
+
+    /// Listens on a socket of the application's, and tells `on_failure` of each handshake that fails. It is called from the
+    /// handshake's task and should be quick.
+    ///
+    /// # Errors
+    /// If the socket has no local address.
+    pub fn from_tcp(
+        listener: TcpListener,
+        config: Config,
+        on_failure: impl Fn(&HandshakeFailure) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let admission = Admission::new(config.max_handshakes, config.max_handshakes_per_address);
+        let counters = Arc::<Counters>::default();
+        let (queue, accepted) = mpsc::channel(ACCEPT_QUEUE);
+        let shared = Shared {
+            config,
+            admission: admission.clone(),
+            counters: counters.clone(),
+            queue,
+            on_failure: Arc::new(on_failure),
+        };
+        let task = tokio::spawn(shared.listen(listener));
+        Ok(Listener { address, accepted: Mutex::new(accepted), admission, counters, task })
+    }
+
+    /// The next stream whose peer is authenticated and accepted. Cancel-safe; may be called by several tasks.
+    ///
+    /// # Errors
+    /// Only if the background task is gone, as when its runtime shuts down.
+    pub async fn accept(&self) -> io::Result<Stream<TcpStream>> {
+        let stream = self.accepted.lock().await.recv().await;
+        stream.ok_or_else(|| io::Error::other("the listener's runtime has shut down"))
+    }
+
+    /// The address that it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has seen.
+    pub fn stats(&self) -> HandshakeStats {
+        let counters = &self.counters;
+        HandshakeStats {
+            started: counters.started.load(Ordering::Relaxed),
+            in_flight: u64::try_from(self.admission.in_flight()).unwrap_or(u64::MAX),
+            accepted: counters.accepted.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            timed_out: counters.timed_out.load(Ordering::Relaxed),
+            gave_way: counters.gave_way.load(Ordering::Relaxed),
+            failed: counters.failed.load(Ordering::Relaxed),
+            accept_errors: counters.accept_errors.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    async fn listen(self, listener: TcpListener) {
+        let mut handshakes = JoinSet::new();
+        loop {
+            match listener.accept().await {
+                Ok((io, address)) => {
+                    self.counters.started.fetch_add(1, Ordering::Relaxed);
+                    let (place, give_way) = self.admission.admit(address.ip());
+                    handshakes.spawn(self.clone().handshake(io, address, place, give_way));
+                }
+                Err(error) => {
+                    self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        // No descriptors or memory left: room is made, and time given.
+                        self.admission.give_way();
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+            while handshakes.try_join_next().is_some() {}
+            // Handshakes with something to do come before the next connection.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, give_way: oneshot::Receiver<()>) {
+        let mut seen = Seen::new(Stage::Hello);
+        let Err((error, io)) = self.establish(io, address, give_way, &mut seen).await else {
+            return;
+        };
+        self.count(&error);
+        (self.on_failure)(&HandshakeFailure { address, peer: seen.peer, service: seen.service, error });
+        if let Some(io) = io {
+            linger(io).await;
+        }
+        drop(place);
+    }
+
+    /// Runs the handshake and puts the stream into the place that was reserved for it.
+    async fn establish(
+        &self,
+        io: TcpStream,
+        address: SocketAddr,
+        give_way: oneshot::Receiver<()>,
+        seen: &mut Seen,
+    ) -> Result<(), (ConnectError, Option<TcpStream>)> {
+        // Flights are written whole; waiting for more would only add a delay.
+        io.set_nodelay(true).map_err(|error| (ConnectError::Io { stage: Some(Stage::Hello), error }, None))?;
+        let step = respond(&self.config, &mut SysRng).map_err(|failure| (failure.into(), None))?;
+        let establish = Establish {
+            io,
+            config: &self.config,
+            address: Some(address),
+            eager: false,
+            queue: Some(self.queue.clone()),
+            give_way: Some(give_way),
+            seen,
+        };
+        let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
+        let (stream, permit) = established.map_err(|(error, io)| (error, Some(io)))?;
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        if let Some(permit) = permit {
+            permit.send(stream);
+        }
+        Ok(())
+    }
+
+    fn count(&self, error: &ConnectError) {
+        let counter = match error {
+            ConnectError::Timeout { .. } => &self.counters.timed_out,
+            ConnectError::GaveWay { .. } => &self.counters.gave_way,
+            ConnectError::Protocol(failure) if matches!(failure.error, Error::Denied(_)) => &self.counters.refused,
+            ConnectError::Io { .. } | ConnectError::Protocol(_) => &self.counters.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Discards what the peer still sends, for a short while: closing with bytes unread would reset the connection and take
+/// with it what the peer was told.
+async fn linger(mut io: TcpStream) {
+    let discard = async {
+        let mut scratch = [0; 1_024];
+        let mut left = LINGER_LEN;
+        while left > 0 {
+            match io.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
+            }
+        }
+    };
+    let _ = timeout(LINGER, discard).await;
+}
+
+/// Accepted streams that wait for the application.
+const ACCEPT_QUEUE: usize = 128;
+/// How long accepting pauses when the system has no connection for us.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How long a refused peer is listened to, and how much.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_LEN: usize = 128 * 1_024;

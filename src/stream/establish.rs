@@ -1,0 +1,204 @@
+//! Drives a handshake over a transport: the loop around [`Step`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::Config;
+use crate::error::{Alert, Reason, Refusal};
+use crate::handshake::{NeedInput, Step};
+use crate::identity::PublicKey;
+use crate::role::Stage;
+use crate::session::Session;
+use crate::stream::{ConnectError, Stream};
+use crate::trust::{Decision, Direction, Request};
+use crate::wire::frame;
+
+/// How far a handshake has come; for logs, also when it was dropped halfway.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) stage: Stage,
+    pub(crate) peer: Option<PublicKey>,
+    pub(crate) service: Option<String>,
+}
+
+/// Everything a running handshake needs.
+pub(crate) struct Establish<'a, T, Q> {
+    pub(crate) io: T,
+    pub(crate) config: &'a Config,
+    pub(crate) address: Option<SocketAddr>,
+    /// Return before the verdict.
+    pub(crate) eager: bool,
+    /// Whoever takes accepted streams; a place is reserved before the initiator is told that it is accepted.
+    pub(crate) queue: Option<mpsc::Sender<Q>>,
+    /// Tells this handshake that it is the oldest of too many.
+    pub(crate) give_way: Option<oneshot::Receiver<()>>,
+    pub(crate) seen: &'a mut Seen,
+}
+
+/// A stream and the place that was reserved for it.
+pub(crate) type Established<T, Q> = (Stream<T>, Option<mpsc::OwnedPermit<Q>>);
+
+impl Seen {
+    pub(crate) fn new(stage: Stage) -> Self {
+        Seen { stage, peer: None, service: None }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
+    /// Runs until there is a stream, or a failure, of which the peer has been told, or the deadline. Gives the transport
+    /// back with a failure, so that the caller may linger on it.
+    pub(crate) async fn run(
+        mut self,
+        step: Step,
+        mut output: BytesMut,
+        deadline: Duration,
+    ) -> Result<Established<T, Q>, (ConnectError, T)> {
+        let started = Instant::now();
+        let mut input = BytesMut::new();
+        let mut permit = None;
+        let busy = started + deadline.mul_f32(0.9);
+        let give_way = told(self.give_way.take());
+        let driven = timeout_at(started + deadline, self.drive(step, &mut input, &mut output, &mut permit, busy));
+        let outcome = tokio::select! {
+            biased;
+            outcome = driven => outcome.map_err(|_| Alert::Timeout),
+            () = give_way => Err(Alert::Busy),
+        };
+        let result = outcome.unwrap_or_else(|alert| {
+            let stage = self.seen.stage;
+            // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
+            output.clear();
+            if stage != Stage::Verdict {
+                output.extend_from_slice(&frame::alert(alert.code()));
+            }
+            Err(if alert == Alert::Busy {
+                ConnectError::GaveWay { stage }
+            } else {
+                ConnectError::Timeout { stage: Some(stage) }
+            })
+        });
+        match result {
+            Ok(session) => Ok((Stream::new(self.io, *session, input), permit)),
+            Err(error) => {
+                let last_words = async {
+                    self.io.write_all(&output).await?;
+                    self.io.shutdown().await
+                };
+                // The peer may not listen any more; that changes nothing.
+                let _ = timeout(LAST_WORDS, last_words).await;
+                Err((error, self.io))
+            }
+        }
+    }
+
+    async fn drive(
+        &mut self,
+        mut step: Step,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+        permit: &mut Option<mpsc::OwnedPermit<Q>>,
+        busy: Instant,
+    ) -> Result<Box<Session>, ConnectError> {
+        loop {
+            step = match step {
+                Step::NeedInput(need) => {
+                    self.send(output).await?;
+                    self.seen.stage = need.stage();
+                    match if self.eager { need.into_eager() } else { Err(need) } {
+                        Ok(session) => return Ok(session),
+                        Err(need) => self.receive(need, input, output).await?,
+                    }
+                }
+                Step::VerifyPeer(verify) => {
+                    let request = verify.request(self.address);
+                    let decision = self.ask(&request, permit);
+                    let decision = match request.direction {
+                        Direction::Outbound => decision.await,
+                        Direction::Inbound => timeout_at(busy, decision).await.unwrap_or_else(|_| too_busy()),
+                    };
+                    verify.decide(decision, output)?
+                }
+                Step::Sign(sign) => {
+                    let signature = self.config.identity.sign(sign.input());
+                    sign.signed(&signature, output)?
+                }
+                Step::Complete(session) => {
+                    self.send(output).await?;
+                    return Ok(session);
+                }
+            }
+        }
+    }
+
+    /// Asks our trust, and if it accepts, for a place where the stream will be taken.
+    async fn ask(&mut self, request: &Request, permit: &mut Option<mpsc::OwnedPermit<Q>>) -> Decision {
+        self.seen.peer = Some(*request.public_key());
+        self.seen.service = Some(request.service.clone());
+        let decision = self.config.trust.decide(request).await;
+        if let (Decision::Accept { .. }, Some(queue)) = (&decision, self.queue.take()) {
+            match queue.reserve_owned().await {
+                Ok(reserved) => *permit = Some(reserved),
+                Err(_) => return too_busy(),
+            }
+        }
+        decision
+    }
+
+    async fn send(&mut self, output: &mut BytesMut) -> Result<(), ConnectError> {
+        if output.is_empty() {
+            return Ok(());
+        }
+        let stage = Some(self.seen.stage);
+        let sent = match self.io.write_all(output).await {
+            Ok(()) => self.io.flush().await,
+            Err(error) => Err(error),
+        };
+        output.clear();
+        sent.map_err(|error| ConnectError::Io { stage, error })
+    }
+
+    /// Feeds what is there, or reads once.
+    async fn receive(
+        &mut self,
+        need: NeedInput,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<Step, ConnectError> {
+        let before = (input.len(), need.stage());
+        let need = match need.feed(input, output)? {
+            Step::NeedInput(need) if before == (input.len(), need.stage()) => need,
+            step => return Ok(step),
+        };
+        input.reserve(READ_LEN);
+        let read = self.io.read_buf(&mut input.limit(READ_LEN)).await;
+        match read {
+            Ok(0) => Err(need.truncated().into()),
+            Ok(_) => Ok(Step::NeedInput(need)),
+            Err(error) => Err(ConnectError::Io { stage: Some(before.1), error }),
+        }
+    }
+}
+
+fn too_busy() -> Decision {
+    Decision::Refuse(Refusal::new(Reason::Busy, ""))
+}
+
+/// Returns when the sender says so; never, if there is none or it is gone.
+async fn told(receiver: Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = receiver
+        && receiver.await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// How much is read at a time before the peer is authenticated, in bytes.
+const READ_LEN: usize = 2_048;
+/// How long the last words to a peer may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -1,0 +1,163 @@
+//! Owned halves of a stream, for two tasks. Each has its keys, counter and buffer to itself.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use crate::identity::Peer;
+use crate::session::{SessionId, SessionInfo};
+use crate::stream::failure::Latch;
+use crate::stream::read::ReadState;
+use crate::stream::write::WriteState;
+
+/// A transport that comes apart into a reading and a writing half.
+pub trait IntoSplit: AsyncRead + AsyncWrite + Unpin {
+    /// The half that reads.
+    type Read: AsyncRead + Unpin;
+    /// The half that writes.
+    type Write: AsyncWrite + Unpin;
+
+    /// Takes it apart.
+    fn into_split(self) -> (Self::Read, Self::Write);
+}
+
+/// The receiving half of a [`Stream`](crate::stream::Stream).
+#[derive(Debug)]
+pub struct ReadHalf<R> {
+    io: R,
+    read: ReadState,
+    latch: Latch,
+    info: Arc<SessionInfo>,
+}
+
+/// The sending half of a [`Stream`](crate::stream::Stream).
+#[derive(Debug)]
+pub struct WriteHalf<W> {
+    io: W,
+    write: WriteState,
+    latch: Latch,
+    info: Arc<SessionInfo>,
+}
+
+impl<R> ReadHalf<R> {
+    pub(crate) fn new(io: R, read: ReadState, latch: Latch, info: Arc<SessionInfo>) -> Self {
+        ReadHalf { io, read, latch, info }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.info.peer
+    }
+
+    /// The public name of the session.
+    pub fn session_id(&self) -> SessionId {
+        self.info.session_id
+    }
+}
+
+impl<W> WriteHalf<W> {
+    pub(crate) fn new(io: W, write: WriteState, latch: Latch, info: Arc<SessionInfo>) -> Self {
+        WriteHalf { io, write, latch, info }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.info.peer
+    }
+
+    /// The public name of the session.
+    pub fn session_id(&self) -> SessionId {
+        self.info.session_id
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncBufRead for ReadHalf<R> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        this.latch.check()?;
+        let polled = this.read.poll_fill(&mut this.io, cx);
+        ready!(this.latch.note_poll(polled))?;
+        Poll::Ready(Ok(this.read.data()))
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        self.get_mut().read.consume(amount);
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for ReadHalf<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(self.latch.check());
+        }
+        let data = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let (taken, _) = data.split_at(data.len().min(buf.remaining()));
+        buf.put_slice(taken);
+        let amount = taken.len();
+        self.consume(amount);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for WriteHalf<W> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let WriteHalf { io, write, latch, .. } = self.get_mut();
+        latch.poll_write(io, write, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let WriteHalf { io, write, latch, .. } = self.get_mut();
+        latch.poll_flush(io, write, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let WriteHalf { io, write, latch, .. } = self.get_mut();
+        latch.poll_shutdown(io, write, cx)
+    }
+}
+
+impl IntoSplit for TcpStream {
+    type Read = tokio::net::tcp::OwnedReadHalf;
+    type Write = tokio::net::tcp::OwnedWriteHalf;
+
+    fn into_split(self) -> (Self::Read, Self::Write) {
+        TcpStream::into_split(self)
+    }
+}
+
+#[cfg(unix)]
+impl IntoSplit for UnixStream {
+    type Read = tokio::net::unix::OwnedReadHalf;
+    type Write = tokio::net::unix::OwnedWriteHalf;
+
+    fn into_split(self) -> (Self::Read, Self::Write) {
+        UnixStream::into_split(self)
+    }
+}
+
+impl IntoSplit for DuplexStream {
+    type Read = tokio::io::ReadHalf<DuplexStream>;
+    type Write = tokio::io::WriteHalf<DuplexStream>;
+
+    fn into_split(self) -> (Self::Read, Self::Write) {
+        tokio::io::split(self)
+    }
+}

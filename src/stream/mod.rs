@@ -1,0 +1,192 @@
+//! An authenticated, encrypted stream over any `AsyncRead + AsyncWrite`.
+//!
+//! ```text
+//!                 shutdown()                       peer's END read
+//!   open  ----------------------->  we ended  ----------------------->  closed: reads give 0 bytes
+//!     |                                ^
+//!     +-- peer's END read --> peer ended, we may still write -- shutdown() --> closed
+//!
+//!   any failure: both directions are over; every later call returns the same error
+//! ```
+
+mod establish;
+mod failure;
+mod halves;
+mod read;
+mod write;
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::error::Alert;
+use crate::identity::Peer;
+use crate::session::{Session, SessionId, SessionInfo};
+
+pub(crate) use establish::{Establish, Seen};
+pub use failure::{ConnectError, protocol_error};
+pub use halves::{IntoSplit, ReadHalf, WriteHalf};
+
+use failure::Latch;
+use read::ReadState;
+use write::WriteState;
+
+/// A stream whose peer has proved who it is.
+///
+/// * Reading gives what the peer wrote, in order; 0 bytes mean that the peer has said that it is done. A connection that was
+///   cut is [`io::ErrorKind::UnexpectedEof`], never a clean end.
+/// * Writing seals at most 64 KiB a call and hands it to the transport at once; what the transport does not take is kept
+///   and goes out with the next write, flush or shutdown. `shutdown` sends the authenticated end of our direction; reading goes on.
+/// * Any failure ends both directions, and every later call returns it again. [`protocol_error`] finds the cause in the
+///   [`io::Error`]. Writing after `shutdown` is [`io::ErrorKind::InvalidInput`] and ends nothing.
+/// * All calls are cancel-safe: a dropped future loses nothing and sends nothing twice.
+/// * Dropping the stream without `shutdown` is a truncation to the peer.
+#[derive(Debug)]
+pub struct Stream<T> {
+    io: T,
+    read: ReadState,
+    write: WriteState,
+    latch: Latch,
+    info: Arc<SessionInfo>,
+}
+
+impl<T> Stream<T> {
+    /// A stream from a session and the bytes that followed the handshake in the input.
+    pub fn new(io: T, session: Session, input: BytesMut) -> Self {
+        let Session { sealer, opener, info } = session;
+        Stream {
+            io,
+            read: ReadState::new(opener, input),
+            write: WriteState::new(sealer),
+            latch: Latch::default(),
+            info: Arc::new(info),
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.info.peer
+    }
+
+    /// The public name of the session, the same on both sides.
+    pub fn session_id(&self) -> SessionId {
+        self.info.session_id
+    }
+
+    /// The service that the initiator named; may be empty.
+    pub fn service(&self) -> &str {
+        &self.info.service
+    }
+
+    /// All facts about the session.
+    pub fn info(&self) -> &SessionInfo {
+        &self.info
+    }
+
+    /// The transport.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Two halves for two tasks, which share nothing but the first failure, and no lock.
+    pub fn into_split(self) -> (ReadHalf<T::Read>, WriteHalf<T::Write>)
+    where
+        T: IntoSplit,
+    {
+        let (read, write) = self.io.into_split();
+        (
+            ReadHalf::new(read, self.read, self.latch.clone(), self.info.clone()),
+            WriteHalf::new(write, self.write, self.latch, self.info),
+        )
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    /// Waits for the responder's verdict, if `eager` did not. Returns at once if it is known.
+    ///
+    /// # Errors
+    /// The refusal, or any other failure of reading.
+    pub async fn accepted(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            let polled = self.read.poll_accepted(&mut self.io, cx);
+            self.latch.note_poll(polled)
+        })
+        .await
+    }
+
+    /// Ends the session in both directions with an alert, and a text of at most 255 bytes that the peer is told.
+    ///
+    /// # Errors
+    /// The failure that ended the session before, or one of writing.
+    pub async fn abort(&mut self, alert: Alert, text: &str) -> io::Result<()> {
+        self.latch.check_write(&mut self.write)?;
+        self.write.seal_alert(alert, text).map_err(|fault| fault.to_io())?;
+        std::future::poll_fn(|cx| {
+            let polled = self.write.poll_shutdown(&mut self.io, cx);
+            self.latch.note_poll(polled)
+        })
+        .await
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for Stream<T> {
+    /// The decrypted rest of a record, lent from the buffer it arrived in.
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        this.latch.check()?;
+        let polled = this.read.poll_fill(&mut this.io, cx);
+        ready!(this.latch.note_poll(polled))?;
+        Poll::Ready(Ok(this.read.data()))
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        self.get_mut().read.consume(amount);
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(self.latch.check());
+        }
+        let data = ready!(self.as_mut().poll_fill_buf(cx))?;
+        let (taken, _) = data.split_at(data.len().min(buf.remaining()));
+        buf.put_slice(taken);
+        let amount = taken.len();
+        self.consume(amount);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Stream { io, write, latch, .. } = self.get_mut();
+        latch.poll_write(io, write, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Stream { io, write, latch, .. } = self.get_mut();
+        latch.poll_flush(io, write, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Stream { io, write, latch, .. } = self.get_mut();
+        latch.poll_shutdown(io, write, cx)
+    }
+}

@@ -1,0 +1,122 @@
+//! The receiving direction: ciphertext is read into one buffer, opened there, and lent from there.
+
+use std::future::Future;
+use std::ops::Range;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::session::{Event, Opener, Progress};
+use crate::stream::failure::Fault;
+
+#[derive(Debug)]
+pub(crate) struct ReadState {
+    opener: Opener,
+    /// Bytes as received; the record at the front may be opened.
+    buffer: BytesMut,
+    /// What is left of the opened record's content.
+    data: Range<usize>,
+    /// Length of the opened record; 0 if there is none.
+    record: usize,
+    /// How much the next read asks for.
+    chunk: usize,
+}
+
+impl ReadState {
+    pub(crate) fn new(opener: Opener, buffer: BytesMut) -> Self {
+        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK }
+    }
+
+    /// The decrypted bytes that are there.
+    pub(crate) fn data(&self) -> &[u8] {
+        self.buffer.get(self.data.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn consume(&mut self, amount: usize) {
+        self.data.start += amount.min(self.data.len());
+        if self.data.is_empty() {
+            self.buffer.advance(self.record);
+            self.record = 0;
+            self.data = 0..0;
+        }
+    }
+
+    /// Returns when [`ReadState::data`] has bytes, or the peer's direction has ended.
+    pub(crate) fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        while self.data.is_empty() && !self.opener.is_ended() {
+            ready!(self.poll_record(io, cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Returns when the responder's verdict is known.
+    pub(crate) fn poll_accepted<R: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        while self.opener.awaits_verdict() {
+            ready!(self.poll_record(io, cx))?;
+        }
+        Poll::Ready(self.opener.check().map_err(Fault::from))
+    }
+
+    /// Opens the next record, reading as much as it needs.
+    fn poll_record<R: AsyncRead + Unpin>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        loop {
+            match self.opener.open(&mut self.buffer)? {
+                Progress::Need(missing) => {
+                    if ready!(self.poll_read(io, cx, missing))? == 0 {
+                        return Poll::Ready(self.opener.finish().map_err(Fault::from));
+                    }
+                }
+                Progress::Record { consumed, event: Event::Data(range) } => {
+                    self.data = range;
+                    self.record = consumed;
+                    return Poll::Ready(Ok(()));
+                }
+                Progress::Record { consumed, event: Event::Accepted | Event::End } => {
+                    self.buffer.advance(consumed);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Reads what fits; the peer is authenticated, so a record's length is believed. An idle stream keeps no large buffer.
+    fn poll_read<R: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+        missing: usize,
+    ) -> Poll<Result<usize, Fault>> {
+        let want = self.chunk.max(missing);
+        self.buffer.reserve(want);
+        let polled = pin!(io.read_buf(&mut (&mut self.buffer).limit(want))).poll(cx);
+        match polled {
+            Poll::Ready(Ok(count)) => {
+                if count == want {
+                    self.chunk = (want * 2).min(MAX_CHUNK);
+                }
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::io(&error))),
+            Poll::Pending => {
+                if self.buffer.is_empty() {
+                    self.buffer = BytesMut::new();
+                    self.chunk = MIN_CHUNK;
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+const MIN_CHUNK: usize = 4 * 1024;
+const MAX_CHUNK: usize = 128 * 1024;

@@ -1,0 +1,101 @@
+//! The sending direction: sealed records wait in one buffer until the transport has taken them.
+
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWrite;
+
+use crate::error::{Alert, Error};
+use crate::session::Sealer;
+use crate::stream::failure::Fault;
+
+#[derive(Debug)]
+pub(crate) struct WriteState {
+    sealer: Sealer,
+    /// Sealed, not yet taken by the transport.
+    sealed: BytesMut,
+    /// END or an alert has been sealed.
+    ended: bool,
+}
+
+impl WriteState {
+    pub(crate) fn new(sealer: Sealer) -> Self {
+        WriteState { sealer, sealed: BytesMut::new(), ended: false }
+    }
+
+    /// Seals one record and hands it on. It counts as written once it is sealed: it is kept until the transport has it.
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Fault>> {
+        self.sealer.check()?;
+        ready!(self.poll_drain(io, cx))?;
+        let taken = self.sealer.seal_data(bufs.iter().map(|buf| &**buf), &mut self.sealed)?;
+        match self.poll_drain(io, cx) {
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    pub(crate) fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        ready!(self.poll_drain(io, cx))?;
+        self.sealed = BytesMut::new();
+        Pin::new(io).poll_flush(cx).map_err(|error| Fault::io(&error))
+    }
+
+    /// Sends the end of our direction, once, and closes the transport for writing.
+    pub(crate) fn poll_shutdown<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        if !self.ended {
+            self.sealer.seal_end(&mut self.sealed)?;
+            self.ended = true;
+        }
+        ready!(self.poll_flush(io, cx))?;
+        Pin::new(io).poll_shutdown(cx).map_err(|error| Fault::io(&error))
+    }
+
+    pub(crate) fn seal_alert(&mut self, alert: Alert, text: &str) -> Result<(), Fault> {
+        self.sealer.seal_alert(alert, text, &mut self.sealed)?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Seals an alert without a text and tries once to hand it on.
+    pub(crate) fn try_alert<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>, alert: Alert) {
+        if self.seal_alert(alert, "").is_ok() {
+            let _ = self.poll_drain(io, cx);
+        }
+    }
+
+    /// The session is over: the key is wiped.
+    pub(crate) fn poison(&mut self, error: Error) {
+        self.sealer.poison(error);
+    }
+
+    fn poll_drain<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        while !self.sealed.is_empty() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, &self.sealed)) {
+                Ok(0) => {
+                    return Poll::Ready(Err(Fault::Io(
+                        std::io::ErrorKind::WriteZero,
+                        "the transport takes no more".into(),
+                    )));
+                }
+                Ok(count) => self.sealed.advance(count),
+                Err(error) => return Poll::Ready(Err(Fault::io(&error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
