@@ -42,7 +42,7 @@ impl Credential {
         if block.kind != RAW_KEY {
             return Err(Error::Malformed(Malformed::Field("credential_kind")));
         }
-        let key = block.data.try_into().map_err(|_| Error::Malformed(Malformed::Field("credential_len")))?;
+        let key = block.data.try_into().map_err(|_| Error::Malformed(Malformed::Field("credential_data")))?;
         PublicKey::from_bytes(key).map(Credential::RawKey)
     }
 }

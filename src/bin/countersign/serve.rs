@@ -1,0 +1,238 @@
+//! `serve`: listen, and let in who is trusted.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign::error::{Error, Reason};
+use countersign::net::HandshakeFailure;
+use countersign::stream::{ConnectError, ReadHalf, WriteHalf};
+use countersign::{Config, Listener, Stream, TrustFile};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::args::ServeArgs;
+use crate::keys::load_identity;
+use crate::log;
+use crate::pipe::{CopyError, copy, copy_buffered, discard};
+use crate::report::{IO, Report};
+use crate::session;
+
+/// Runs until it is told to stop, or for one session.
+pub async fn run(args: ServeArgs) -> Result<u8, Report> {
+    let trust = TrustFile::open(&args.trust).map_err(|error| {
+        Report::new(
+            IO,
+            error,
+            Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
+        )
+    })?;
+    let identity = load_identity(&args.own.identity, args.own.passphrase_file.as_deref())?;
+    if trust.is_empty() {
+        log::line(format!("warning: {} trusts nobody, so everybody will be refused", args.trust.display()));
+    }
+    let mut config = Config::new(identity, trust)
+        .context(&args.own.context)
+        .handshake_timeout(Duration::from_secs(args.own.timeout))
+        .max_handshakes(args.max_handshakes)
+        .max_handshakes_per_address(args.max_handshakes_per_address);
+    if !args.services.is_empty() {
+        config = config.services(&args.services);
+    }
+    let cant_listen = |error| Report::io(format!("can't listen on {}", args.listen), &error);
+    // Before the ready line, so that a signal right after it is not lost.
+    let stop = stop_signal().map_err(|error| Report::io("can't watch for signals", &error))?;
+    let listener = TcpListener::bind(&args.listen).await.map_err(cant_listen)?;
+    let listener = Listener::from_tcp(listener, config, log_failure).map_err(cant_listen)?;
+    log::line(format!("listening on {}", listener.local_addr()));
+    if args.once { once(listener, stop).await } else { many(listener, args, stop).await }
+}
+
+async fn once(listener: Listener, stop: impl Future<Output = ()>) -> Result<u8, Report> {
+    tokio::pin!(stop);
+    let stream = tokio::select! {
+        stream = listener.accept() => stream.map_err(|error| Report::io("can't accept", &error))?,
+        () = &mut stop => return Ok(0),
+    };
+    drop(listener);
+    let (accepted, id) = (Instant::now(), stream.session_id());
+    log_accepted(&stream);
+    let result = session::on_stdio(stream, stop).await;
+    let outcome = if result.is_ok() { "ok" } else { "failed" };
+    log::line(format!("closed session={id} time={:.3}s outcome={outcome}", accepted.elapsed().as_secs_f64()));
+    result
+}
+
+async fn many(listener: Listener, args: ServeArgs, stop: impl Future<Output = ()>) -> Result<u8, Report> {
+    let exec: Option<Arc<str>> = args.exec.as_deref().map(Into::into);
+    let (stopping, stopped) = watch::channel(false);
+    let mut sessions = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            stream = listener.accept() => {
+                let stream = stream.map_err(|error| Report::io("can't accept", &error))?;
+                sessions.spawn(serve(stream, exec.clone(), stopped.clone()));
+            }
+            Some(_) = sessions.join_next() => {}
+            () = &mut stop => break,
+        }
+    }
+    drop(listener);
+    log::line(format!("stopping, {} sessions to end", sessions.len()));
+    let _ = stopping.send(true);
+    let _ = timeout(STOP_GRACE, async { while sessions.join_next().await.is_some() {} }).await;
+    Ok(0)
+}
+
+/// Bytes of one session.
+#[derive(Debug, Default)]
+struct Traffic {
+    received: u64,
+    sent: u64,
+}
+
+async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: watch::Receiver<bool>) {
+    log_accepted(&stream);
+    let (started, id) = (Instant::now(), stream.session_id());
+    let mut traffic = Traffic::default();
+    let command = exec.map(|command| prepare(&command, &stream));
+    let (mut read, mut write) = stream.into_split();
+    let work = async {
+        match command {
+            None => echo(&mut read, &mut write, &mut traffic).await,
+            Some(command) => run_command(command, &mut read, &mut write, &mut traffic).await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        _ = stopped.wait_for(|stopped| *stopped) => Ok("stopped".to_string()),
+    };
+    // The authenticated end of our direction, whatever happened before; a failed session refuses it.
+    let ended = timeout(LINGER, write.shutdown()).await;
+    let outcome = match (outcome, ended) {
+        (Err(error), _) => format!("failed: {error}"),
+        (Ok(_), Ok(Err(error))) => format!("failed: {error}"),
+        (Ok(_), Err(_)) => "failed: the peer does not read".to_string(),
+        (Ok(outcome), Ok(Ok(()))) => {
+            // Closing with bytes unread would reset the connection, and what we sent with it.
+            let _ = timeout(LINGER, discard(&mut read)).await;
+            outcome
+        }
+    };
+    let Traffic { received, sent } = traffic;
+    let time = started.elapsed().as_secs_f64();
+    log::line(format!("closed session={id} received={received} sent={sent} time={time:.3}s outcome={outcome}"));
+}
+
+type Read = ReadHalf<OwnedReadHalf>;
+type Write = WriteHalf<OwnedWriteHalf>;
+
+async fn echo(read: &mut Read, write: &mut Write, traffic: &mut Traffic) -> std::io::Result<String> {
+    copy_buffered(read, write, &mut traffic.received).await.map_err(CopyError::into_inner)?;
+    traffic.sent = traffic.received;
+    Ok("ok".to_string())
+}
+
+fn prepare(command: &str, stream: &Stream<TcpStream>) -> Command {
+    let peer = stream.peer();
+    let address = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let mut prepared = Command::new("sh");
+    prepared
+        .args(["-c", command])
+        .env("COUNTERSIGN_PEER", peer.public_key().fingerprint().to_string())
+        .env("COUNTERSIGN_PEER_KEY", peer.public_key().to_string())
+        .env("COUNTERSIGN_PEER_NAME", peer.name().unwrap_or_default())
+        .env("COUNTERSIGN_SERVICE", stream.service())
+        .env("COUNTERSIGN_SESSION", stream.session_id().to_string())
+        .env("COUNTERSIGN_ADDRESS", address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
+    prepared
+}
+
+/// The command's standard input and output are the session. A session that fails kills it: a cut must not look like an end.
+async fn run_command(
+    mut command: Command,
+    read: &mut Read,
+    write: &mut Write,
+    traffic: &mut Traffic,
+) -> std::io::Result<String> {
+    let mut child = command.spawn()?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(std::io::Error::other("the command has no pipes"));
+    };
+    let Traffic { received, sent } = traffic;
+    let input = async move {
+        match copy_buffered(read, &mut stdin, received).await {
+            Ok(()) => drop(stdin),
+            // The command needs no more input: what still comes is discarded, so that the peer can finish.
+            Err(CopyError::Write(_)) => {
+                drop(stdin);
+                discard(read).await?;
+            }
+            Err(CopyError::Read(error)) => return Err(error),
+        }
+        std::future::pending().await
+    };
+    let output = async {
+        copy(stdout, write, sent).await.map_err(CopyError::into_inner)?;
+        child.wait().await
+    };
+    let status = tokio::select! {
+        status = output => status?,
+        failed = input => return failed,
+    };
+    Ok(if status.success() { "ok".to_string() } else { format!("command failed: {status}") })
+}
+
+fn log_accepted(stream: &Stream<TcpStream>) {
+    let from = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let (peer, service, id) = (stream.peer(), stream.service(), stream.session_id());
+    log::line(format!("accepted session={id} peer={peer} service={service:?} from={from}"));
+}
+
+fn log_failure(failure: &HandshakeFailure) {
+    let HandshakeFailure { address, peer, service, error, .. } = failure;
+    let Some(key) = peer else {
+        return log::line(format!("failed from={address} error={error}"));
+    };
+    let (fingerprint, service) = (key.fingerprint(), service.as_deref().unwrap_or_default());
+    let hint = match error {
+        ConnectError::Protocol(failure) if matches!(&failure.error, Error::Denied(refusal) if refusal.reason == Reason::NotTrusted) => {
+            "; to let it in, add this line to the trust file: "
+        }
+        _ => return log::line(format!("refused peer={fingerprint} service={service:?} from={address} error={error}")),
+    };
+    log::line(format!("refused peer={fingerprint} service={service:?} from={address} error={error}{hint}{key}"));
+}
+
+/// Returns at SIGINT or SIGTERM.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(crate::connect::interrupt())
+}
+
+/// How long a finished session waits for the peer to finish.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long all sessions get to end when the program stops.
+const STOP_GRACE: Duration = Duration::from_secs(3);
