@@ -48,6 +48,11 @@ pub fn seeded(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
+/// For loops, where one line says it for all.
+pub fn seeded_quietly(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
 pub fn identity(byte: u8) -> Identity {
     Identity::from_seed(&mut [byte; 32])
 }
