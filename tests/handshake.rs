@@ -125,7 +125,9 @@ fn refusal_leaves_no_session() {
     run(&mut i, &mut r);
     assert!(r.session.is_none() && i.session.is_none());
     assert!(matches!(r.failure.expect("denied").error, Error::Denied(refusal) if refusal.reason == Reason::NotTrusted));
-    assert!(matches!(i.failure.expect("refused").error, Error::Refused(refusal) if refusal.reason == Reason::NotTrusted));
+    assert!(
+        matches!(i.failure.expect("refused").error, Error::Refused(refusal) if refusal.reason == Reason::NotTrusted)
+    );
 }
 
 /// [HS-26] Own key, then trust, then service: a stranger can't find out which services exist.
@@ -276,4 +278,34 @@ fn misuse_is_told() {
         assert_eq!(failure.error, Error::Misuse(misuse));
         assert!(output.is_empty());
     }
+}
+
+/// [RE-8] Reading needs no writing: a receiver without its sealer reads a whole direction.
+#[test]
+fn reading_needs_no_writing() {
+    let session = honest(&config(1, 2), &config(2, 1), 14);
+    let (mut sealer, mut opener) = (session.initiator.sealer, session.responder.opener);
+    drop(session.responder.sealer);
+    for _ in 0..1_000 {
+        exchange(&mut sealer, &mut opener, b"one way");
+    }
+    let mut wire = BytesMut::new();
+    sealer.seal_end(&mut wire).expect("END");
+    assert!(matches!(opener.open(&mut wire), Ok(Progress::Record { event: Event::End, .. })));
+    assert_eq!(opener.finish(), Ok(()));
+}
+
+/// [RE-2] Data leaves the last number to END.
+#[test]
+fn the_last_number_is_for_the_end() {
+    use countersign::crypto::aead::SealingKey;
+    use countersign::secret::Secret;
+    let key = SealingKey::dangerous_at(&Secret::take(&mut [1; 32]), Secret::take(&mut [2; 12]), (1 << 48) - 2);
+    let mut sealer = Sealer::new(key);
+    let mut wire = BytesMut::new();
+    let data = || [b"x".as_slice()].into_iter();
+    assert_eq!(sealer.seal_data(data(), &mut wire), Ok(1));
+    assert_eq!(sealer.seal_data(data(), &mut wire), Err(Error::Exhausted));
+    assert_eq!(sealer.seal_end(&mut wire), Ok(()));
+    assert_eq!(frames(&wire).len(), 2);
 }

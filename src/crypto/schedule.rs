@@ -167,3 +167,77 @@ fn expand_label<const L: usize>(
     let hkdf = Hkdf::<Sha256>::from_prk(secret.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
     Secret::fill(|out| hkdf.expand_multi_info(&info, out)).map_err(|_| Error::Internal("HKDF refused a length"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use serde_json::Value;
+
+    fn bytes(value: &Value) -> Vec<u8> {
+        let text = value.as_str().unwrap();
+        (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+    }
+
+    fn array<const N: usize>(value: &Value) -> [u8; N] {
+        bytes(value).try_into().unwrap()
+    }
+
+    fn check<const N: usize>(secrets: &Value, name: &str, got: &Secret<N>) {
+        let hex: String = got.expose().iter().map(|byte| std::format!("{byte:02x}")).collect();
+        assert_eq!(hex, secrets[name], "{name}");
+    }
+
+    // [KS-1] Every value of the schedule is the one that another implementation computed.
+    #[test]
+    fn schedule_is_that_of_the_vectors() {
+        let text = std::fs::read_to_string("tests/vectors/schedule.json").unwrap();
+        let vectors: Value = serde_json::from_str(&text).unwrap();
+        let mut whole = 0;
+        for case in vectors["cases"].as_array().unwrap() {
+            if case["flags"][0] == "expand_label" {
+                expand_label_case(case);
+                continue;
+            }
+            let secrets = &case["secrets"];
+            let (th_hello, th_final) = (array(&case["TH_hello"]), array(&case["TH_final"]));
+            let early = extract(&[0; 32], &[0; 32]).unwrap();
+            check(secrets, "early_secret", &early);
+            let secret = extract(derived(&early).unwrap().expose(), &bytes(&case["shared"])).unwrap();
+            let secret = HandshakeSecret(secret);
+            check(secrets, "handshake_secret", &secret.0);
+            for (role, short) in [(Role::Initiator, "i"), (Role::Responder, "r")] {
+                let traffic = secret.traffic(role, &th_hello).unwrap();
+                check(secrets, &std::format!("hs_secret_{short}"), &traffic.0);
+                check(secrets, &std::format!("hs_key_{short}"), &traffic.key().unwrap());
+                check(secrets, &std::format!("hs_iv_{short}"), &traffic.iv().unwrap());
+                check(secrets, &std::format!("confirm_key_{short}"), &secret.confirm(role, &th_hello).unwrap().0);
+            }
+            let master = secret.into_master().unwrap();
+            check(secrets, "master_secret", &master.0);
+            for (role, short) in [(Role::Initiator, "i"), (Role::Responder, "r")] {
+                let traffic = master.traffic(role, &th_final).unwrap();
+                check(secrets, &std::format!("traffic_secret_{short}"), &traffic.0);
+                check(secrets, &std::format!("traffic_key_{short}"), &traffic.key().unwrap());
+                check(secrets, &std::format!("traffic_iv_{short}"), &traffic.iv().unwrap());
+            }
+            check(secrets, "session_id", &Secret::take(&mut master.session_id(&th_final).unwrap()));
+            whole += 1;
+        }
+        assert!(whole >= 3);
+    }
+
+    fn expand_label_case(case: &Value) {
+        let secret = Secret::take(&mut array(&case["secret"]));
+        let (label, ctx) = (case["label"].as_str().unwrap(), bytes(&case["ctx"]));
+        match case["length"].as_u64().unwrap() {
+            12 => check::<12>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
+            16 => check::<16>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
+            32 => check::<32>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
+            255 => check::<255>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
+            length => panic!("length {length}"),
+        }
+    }
+}

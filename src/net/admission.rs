@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The unfinished handshakes, by age.
 #[derive(Debug)]
@@ -26,6 +28,9 @@ struct State {
 struct Entry {
     address: IpAddr,
     give_way: oneshot::Sender<()>,
+    /// When it came, or said HELLO.
+    moved: Instant,
+    said_hello: bool,
 }
 
 /// A place among the unfinished handshakes, given back when dropped.
@@ -44,41 +49,66 @@ impl Admission {
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> (Place, oneshot::Receiver<()>) {
         let address = address.to_canonical();
         let (give_way, told) = oneshot::channel();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest_there = state.by_address.get(&address).filter(|there| there.len() >= self.max_per_address);
-        if let Some(oldest) = oldest_there.and_then(|there| there.front().copied()) {
-            state.remove(oldest);
+        let mut state = self.state();
+        if let Some(there) = state.by_address.get(&address).filter(|there| there.len() >= self.max_per_address) {
+            let victim = state.victim(there.iter().copied());
+            state.remove(victim);
         }
         if state.by_age.len() >= self.max {
-            state.remove_oldest();
+            let victim = state.victim(state.by_age.keys().copied());
+            state.remove(victim);
         }
         let number = state.next;
         state.next += 1;
-        state.by_age.insert(number, Entry { address, give_way });
+        let entry = Entry { address, give_way, moved: Instant::now(), said_hello: false };
+        state.by_age.insert(number, entry);
         state.by_address.entry(address).or_default().push_back(number);
         (Place { admission: self.clone(), number }, told)
     }
 
     /// Makes room where the system has none.
     pub(crate) fn give_way(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).remove_oldest();
+        let mut state = self.state();
+        let victim = state.victim(state.by_age.keys().copied());
+        state.remove(victim);
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).by_age.len()
+        self.state().by_age.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The peer has sent a HELLO that we answered.
+    pub(crate) fn said_hello(&self) {
+        if let Some(entry) = self.admission.state().by_age.get_mut(&self.number) {
+            entry.said_hello = true;
+            entry.moved = Instant::now();
+        }
     }
 }
 
 impl State {
-    fn remove_oldest(&mut self) {
-        if let Some(oldest) = self.by_age.keys().next().copied() {
-            self.remove(oldest);
-        }
+    /// The oldest that has not moved for a while. In a flood that is faster than that: the oldest that has not even said
+    /// HELLO, and only then the oldest of all. So a handshake that makes progress is not swept away by idle ones.
+    fn victim(&self, by_age: impl Iterator<Item = u64> + Clone) -> Option<u64> {
+        let now = Instant::now();
+        let first =
+            |wanted: &dyn Fn(&Entry) -> bool| by_age.clone().find(|number| self.by_age.get(number).is_some_and(wanted));
+        first(&|entry| now.saturating_duration_since(entry.moved) >= STALE)
+            .or_else(|| first(&|entry| !entry.said_hello))
+            .or_else(|| first(&|_| true))
     }
 
     /// Takes an entry out and tells it, if it is still there to be told.
-    fn remove(&mut self, number: u64) {
-        let Some(entry) = self.by_age.remove(&number) else { return };
+    fn remove(&mut self, number: Option<u64>) {
+        let Some((number, entry)) = number.and_then(|number| Some((number, self.by_age.remove(&number)?))) else {
+            return;
+        };
         if let Some(there) = self.by_address.get_mut(&entry.address) {
             there.retain(|other| *other != number);
             if there.is_empty() {
@@ -89,9 +119,12 @@ impl State {
     }
 }
 
+/// How long a handshake may stand still before it gives way to any newer one.
+const STALE: Duration = Duration::from_millis(250);
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.state.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
+        self.admission.state().remove(Some(self.number));
     }
 }
 
@@ -116,6 +149,20 @@ mod tests {
         let (_e, _) = admission.admit(address(3));
         assert_eq!((b.try_recv().is_ok(), c.try_recv().is_ok(), d.try_recv().is_ok()), (true, false, false));
         assert_eq!(admission.in_flight(), 3);
+    }
+
+    // [AP-1] Who has said HELLO outlives newer ones that have not, but not for ever.
+    #[tokio::test(start_paused = true)]
+    async fn progress_protects_for_a_while() {
+        let admission = Admission::new(2, 2);
+        let (moving, mut moving_told) = admission.admit(address(1));
+        moving.said_hello();
+        let (_idle, mut idle_told) = admission.admit(address(1));
+        let (_third, _) = admission.admit(address(1));
+        assert_eq!((moving_told.try_recv().is_ok(), idle_told.try_recv().is_ok()), (false, true));
+        tokio::time::advance(STALE).await;
+        let (_fourth, _) = admission.admit(address(1));
+        assert!(moving_told.try_recv().is_ok());
     }
 
     #[test]

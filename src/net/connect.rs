@@ -3,20 +3,23 @@
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, ToSocketAddrs};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Config;
+use crate::error::{Alert, Error, Failure};
 use crate::handshake::{Target, initiate, respond};
 use crate::identity::{PeerId, PublicKey};
 use crate::role::Stage;
 use crate::stream::{ConnectError, Establish, Seen, Stream};
 
-/// A call to a peer, which starts when it is awaited.
+/// A call to a peer, which starts when it is awaited. A responder that is too busy to begin a handshake is called again until
+/// the deadline; everything else is reported at once.
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens before it is awaited"]
 pub struct Connect<S> {
@@ -57,15 +60,7 @@ impl Config {
     {
         let step = respond(self, &mut SysRng)?;
         let mut seen = Seen::new(Stage::Hello);
-        let establish = Establish::<T, ()> {
-            io,
-            config: self,
-            address,
-            eager: false,
-            queue: None,
-            give_way: None,
-            seen: &mut seen,
-        };
+        let establish = plain(io, self, address, &mut seen);
         let established = establish.run(step, BytesMut::new(), self.handshake_timeout).await;
         established.map(|(stream, _)| stream).map_err(|(error, _)| error)
     }
@@ -100,7 +95,7 @@ impl From<PublicKey> for PeerId {
 
 impl<A> IntoFuture for Connect<ToAddress<A>>
 where
-    A: ToSocketAddrs + Send + 'static,
+    A: ToSocketAddrs + Send + Sync + 'static,
 {
     type Output = Result<Stream<TcpStream>, ConnectError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
@@ -108,13 +103,23 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let deadline = Instant::now() + self.config.handshake_timeout;
-            let connected = timeout_at(deadline, TcpStream::connect(self.source.0)).await;
-            let connected = connected.map_err(|_| ConnectError::Timeout { stage: None })?;
-            let io = connected.map_err(|error| ConnectError::Io { stage: None, error })?;
-            // Flights are written whole; waiting for more would only add a delay.
-            io.set_nodelay(true).map_err(|error| ConnectError::Io { stage: None, error })?;
-            let address = io.peer_addr().ok();
-            call(&self.config, self.target, self.eager, io, address, deadline).await
+            let lost = |error| ConnectError::Io { stage: None, error };
+            let late = |_| ConnectError::Timeout { stage: None };
+            let addresses = timeout_at(deadline, lookup_host(&self.source.0)).await.map_err(late)?.map_err(lost)?;
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let connected = timeout_at(deadline, TcpStream::connect(addresses.as_slice())).await;
+                let io = connected.map_err(late)?.map_err(lost)?;
+                // Flights are written whole; waiting for more would only add a delay.
+                io.set_nodelay(true).map_err(lost)?;
+                let address = io.peer_addr().ok();
+                match self.run(io, address, deadline).await {
+                    Err(error) if is_busy(&error) && Instant::now() + pause < deadline => sleep(pause).await,
+                    result => return result,
+                }
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
         })
     }
 }
@@ -129,23 +134,37 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let deadline = Instant::now() + self.config.handshake_timeout;
-            call(&self.config, self.target, self.eager, self.source.0, None, deadline).await
+            let Connect { config, target, eager, source: OverIo(io) } = self;
+            Connect { config, target, eager, source: () }.run(io, None, deadline).await
         })
     }
 }
 
-async fn call<T: AsyncRead + AsyncWrite + Unpin>(
-    config: &Config,
-    target: Target,
-    eager: bool,
-    io: T,
-    address: Option<SocketAddr>,
-    deadline: Instant,
-) -> Result<Stream<T>, ConnectError> {
-    let mut output = BytesMut::new();
-    let step = initiate(config, target, &mut SysRng, &mut output)?;
-    let mut seen = Seen::new(Stage::Hello);
-    let establish = Establish::<T, ()> { io, config, address, eager, queue: None, give_way: None, seen: &mut seen };
-    let left = deadline.saturating_duration_since(Instant::now());
-    establish.run(step, output, left).await.map(|(stream, _)| stream).map_err(|(error, _)| error)
+impl<S> Connect<S> {
+    async fn run<T>(&self, io: T, address: Option<SocketAddr>, deadline: Instant) -> Result<Stream<T>, ConnectError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut output = BytesMut::new();
+        let step = initiate(&self.config, self.target.clone(), &mut SysRng, &mut output)?;
+        let mut seen = Seen::new(Stage::Hello);
+        let establish = Establish { eager: self.eager, ..plain(io, &self.config, address, &mut seen) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        establish.run(step, output, left).await.map(|(stream, _)| stream).map_err(|(error, _)| error)
+    }
 }
+
+/// A handshake that nobody else waits for.
+fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'a mut Seen) -> Establish<'a, T, ()> {
+    Establish { io, config, address, eager: false, queue: None, give_way: None, seen, on_wait: &|_| {} }
+}
+
+/// Whether the responder had no place for us. Nothing of ours was shown to it, so we may simply call again.
+fn is_busy(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Protocol(Failure { stage: Stage::HelloReply, error: Error::AlertReceived(alert), .. })
+        if alert.alert == Alert::Busy)
+}
+
+/// Pauses between calls to a responder that is busy.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_secs(1);

@@ -191,7 +191,7 @@ impl Shared {
 
     async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, give_way: oneshot::Receiver<()>) {
         let mut seen = Seen::new(Stage::Hello);
-        let Err((error, io)) = self.establish(io, address, give_way, &mut seen).await else {
+        let Err((error, io)) = self.establish(io, address, &place, give_way, &mut seen).await else {
             return;
         };
         self.count(&error);
@@ -207,6 +207,7 @@ impl Shared {
         &self,
         io: TcpStream,
         address: SocketAddr,
+        place: &Place,
         give_way: oneshot::Receiver<()>,
         seen: &mut Seen,
     ) -> Result<(), (ConnectError, Option<TcpStream>)> {
@@ -221,6 +222,7 @@ impl Shared {
             queue: Some(self.queue.clone()),
             give_way: Some(give_way),
             seen,
+            on_wait: &|_| place.said_hello(),
         };
         let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
         let (stream, permit) = established.map_err(|(error, io)| (error, Some(io)))?;

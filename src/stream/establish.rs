@@ -38,6 +38,8 @@ pub(crate) struct Establish<'a, T, Q> {
     /// Tells this handshake that it is the oldest of too many.
     pub(crate) give_way: Option<oneshot::Receiver<()>>,
     pub(crate) seen: &'a mut Seen,
+    /// Told whenever the handshake waits for the peer's next message.
+    pub(crate) on_wait: &'a (dyn Fn(Stage) + Send + Sync),
 }
 
 /// A stream and the place that was reserved for it.
@@ -108,7 +110,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
             step = match step {
                 Step::NeedInput(need) => {
                     self.send(output).await?;
-                    self.seen.stage = need.stage();
+                    if self.seen.stage != need.stage() {
+                        self.seen.stage = need.stage();
+                        (self.on_wait)(self.seen.stage);
+                    }
                     match if self.eager { need.into_eager() } else { Err(need) } {
                         Ok(session) => return Ok(session),
                         Err(need) => self.receive(need, input, output).await?,

@@ -109,19 +109,19 @@ async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: w
             Some(command) => run_command(command, &mut read, &mut write, &mut traffic).await,
         }
     };
-    let outcome = tokio::select! {
-        outcome = work => outcome,
-        _ = stopped.wait_for(|stopped| *stopped) => Ok("stopped".to_string()),
+    let (outcome, linger) = tokio::select! {
+        outcome = work => (outcome, LINGER),
+        _ = stopped.wait_for(|stopped| *stopped) => (Ok("stopped".to_string()), STOP_LINGER),
     };
     // The authenticated end of our direction, whatever happened before; a failed session refuses it.
-    let ended = timeout(LINGER, write.shutdown()).await;
+    let ended = timeout(linger, write.shutdown()).await;
     let outcome = match (outcome, ended) {
         (Err(error), _) => format!("failed: {error}"),
         (Ok(_), Ok(Err(error))) => format!("failed: {error}"),
         (Ok(_), Err(_)) => "failed: the peer does not read".to_string(),
         (Ok(outcome), Ok(Ok(()))) => {
             // Closing with bytes unread would reset the connection, and what we sent with it.
-            let _ = timeout(LINGER, discard(&mut read)).await;
+            let _ = timeout(linger, discard(&mut read)).await;
             outcome
         }
     };
@@ -234,5 +234,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 /// How long a finished session waits for the peer to finish.
 const LINGER: Duration = Duration::from_secs(10);
+/// The same when the program stops.
+const STOP_LINGER: Duration = Duration::from_secs(1);
 /// How long all sessions get to end when the program stops.
 const STOP_GRACE: Duration = Duration::from_secs(3);
