@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "tokio", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "The core of Countersign: handshake and session without sockets. See README.md."
+)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub, unnameable_types)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]

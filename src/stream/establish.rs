@@ -64,26 +64,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
         let mut input = BytesMut::new();
         let mut permit = None;
         let busy = started + deadline.mul_f32(0.9);
-        let give_way = told(self.give_way.take());
-        let driven = timeout_at(started + deadline, self.drive(step, &mut input, &mut output, &mut permit, busy));
-        let outcome = tokio::select! {
-            biased;
-            outcome = driven => outcome.map_err(|_| Alert::Timeout),
-            () = give_way => Err(Alert::Busy),
-        };
-        let result = outcome.unwrap_or_else(|alert| {
-            let stage = self.seen.stage;
-            // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
-            output.clear();
-            if stage != Stage::Verdict {
-                output.extend_from_slice(&frame::alert(alert.code()));
+        let driven = self.drive(step, &mut input, &mut output, &mut permit, busy);
+        let result = match timeout_at(started + deadline, driven).await {
+            Ok(Err(error @ ConnectError::GaveWay { .. })) => {
+                output = BytesMut::from(frame::alert(Alert::Busy.code()).as_slice());
+                Err(error)
             }
-            Err(if alert == Alert::Busy {
-                ConnectError::GaveWay { stage }
-            } else {
-                ConnectError::Timeout { stage: Some(stage) }
-            })
-        });
+            Ok(result) => result,
+            Err(_) => {
+                let stage = self.seen.stage;
+                // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
+                output.clear();
+                if stage != Stage::Verdict {
+                    output.extend_from_slice(&frame::alert(Alert::Timeout.code()));
+                }
+                Err(ConnectError::Timeout { stage: Some(stage) })
+            }
+        };
         match result {
             Ok(session) => Ok((Stream::new(self.io, *session, input), permit)),
             Err(error) => {
@@ -121,10 +118,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
                 }
                 Step::VerifyPeer(verify) => {
                     let request = verify.request(self.address);
+                    let mut give_way = self.give_way.take();
                     let decision = self.ask(&request, permit);
                     let decision = match request.direction {
                         Direction::Outbound => decision.await,
-                        Direction::Inbound => timeout_at(busy, decision).await.unwrap_or_else(|_| too_busy()),
+                        // The initiator is authenticated by now: it gets a verdict in any case.
+                        Direction::Inbound => tokio::select! {
+                            decision = timeout_at(busy, decision) => decision.unwrap_or_else(|_| too_busy()),
+                            () = told(&mut give_way) => too_busy(),
+                        },
                     };
                     verify.decide(decision, output)?
                 }
@@ -180,7 +182,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
             step => return Ok(step),
         };
         input.reserve(READ_LEN);
-        let read = self.io.read_buf(&mut input.limit(READ_LEN)).await;
+        let mut limited = input.limit(READ_LEN);
+        let read = tokio::select! {
+            biased;
+            read = self.io.read_buf(&mut limited) => read,
+            () = told(&mut self.give_way) => return Err(ConnectError::GaveWay { stage: before.1 }),
+        };
         match read {
             Ok(0) => Err(need.truncated().into()),
             Ok(_) => Ok(Step::NeedInput(need)),
@@ -194,11 +201,13 @@ fn too_busy() -> Decision {
 }
 
 /// Returns when the sender says so; never, if there is none or it is gone.
-async fn told(receiver: Option<oneshot::Receiver<()>>) {
-    if let Some(receiver) = receiver
-        && receiver.await.is_ok()
-    {
-        return;
+async fn told(receiver: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(waiting) = receiver {
+        let told = waiting.await.is_ok();
+        *receiver = None;
+        if told {
+            return;
+        }
     }
     std::future::pending().await
 }

@@ -88,11 +88,6 @@ impl Latch {
         self.0.get().map_or(Ok(()), |fault| Err(fault.to_io()))
     }
 
-    /// As [`Latch::check`], and lets the peer know what was wrong with what it sent, once, if the transport takes it.
-    pub(crate) fn check_write(&self, write: &mut WriteState) -> io::Result<()> {
-        self.check().inspect_err(|_| write.poison(Error::Truncated))
-    }
-
     /// Latches a failure, unless one is there already; returns the one that is.
     pub(crate) fn note_poll<T>(&self, polled: Poll<Result<T, Fault>>) -> Poll<io::Result<T>> {
         polled.map(|result| {

@@ -123,7 +123,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// # Errors
     /// The failure that ended the session before, or one of writing.
     pub async fn abort(&mut self, alert: Alert, text: &str) -> io::Result<()> {
-        self.latch.check_write(&mut self.write)?;
+        self.latch.check()?;
         self.write.seal_alert(alert, text).map_err(|fault| fault.to_io())?;
         std::future::poll_fn(|cx| {
             let polled = self.write.poll_shutdown(&mut self.io, cx);
