@@ -76,10 +76,10 @@ impl Config {
         self
     }
 
-    /// Deadline of a whole handshake, 10 s by default; for `connect` it includes connecting.
+    /// Deadline of a whole handshake, 10 s by default, 24 h at most; for `connect` it includes connecting.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
+        self.handshake_timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 
@@ -118,6 +118,8 @@ impl Config {
         self.services.as_ref().is_none_or(|services| services.iter().any(|offered| offered == service))
     }
 }
+
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -64,7 +64,8 @@ fn every_must_has_a_tag() {
     let body = SPEC.split("## 3. Goals").nth(1).expect("section 3").split("## 15.").next().expect("section 15");
     let mut items: Vec<String> = vec![String::new()];
     for line in body.lines() {
-        let starts = line.is_empty() || line.starts_with(['*', '#', '|']) || line.starts_with(|c: char| c.is_ascii_digit());
+        let starts =
+            line.is_empty() || line.starts_with(['*', '#', '|']) || line.starts_with(|c: char| c.is_ascii_digit());
         if starts {
             items.push(String::new());
         }
@@ -125,7 +126,8 @@ fn constants_are_the_same() {
 /// The state tables have no blank cell, and as many cells in each row as in their head.
 #[test]
 fn tables_have_no_blank_cell() {
-    let section = SPEC.split("## 13. State tables").nth(1).expect("section 13").split("## 14.").next().expect("section 14");
+    let section =
+        SPEC.split("## 13. State tables").nth(1).expect("section 13").split("## 14.").next().expect("section 14");
     let mut width = 0;
     let mut rows = 0;
     for line in section.lines() {

@@ -15,8 +15,8 @@ use super::rules::{self, Front};
 pub fn frame_chunks(data: &[u8]) {
     let mut reader = Reader::new(data);
     let choice = reader.u8();
-    let legal: Vec<FrameType> =
-        (0..6).filter(|bit| choice >> bit & 1 == 1).map(|bit| FrameType::ALL[usize::from(bit)]).collect();
+    let bits = FrameType::ALL.into_iter().enumerate();
+    let legal: Vec<FrameType> = bits.filter(|(bit, _)| choice >> bit & 1 == 1).map(|(_, frame)| frame).collect();
     let first = choice & 0x80 != 0;
     let pieces: Vec<usize> = reader.short().iter().map(|len| usize::from(*len)).collect();
     let stream = reader.rest();

@@ -261,7 +261,12 @@ fn present_to_responder(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     let auth = Auth::decode(opened).expect("an honest AUTH_R");
     let mut block = BytesMut::new();
     auth.credential.encode(&mut block).expect("short");
-    let items = [(Item::Header, header), (Item::Credential, &block), (Item::Signature, &auth.signature), (Item::Sealed, sealed)];
+    let items = [
+        (Item::Header, header),
+        (Item::Credential, &block),
+        (Item::Signature, &auth.signature),
+        (Item::Sealed, sealed),
+    ];
     items.iter().for_each(|(item, data)| transcript.add(*item, &[data]).expect("short"));
 
     let mut plaintext = claim.plaintext(&mut transcript, &confirm);
@@ -386,7 +391,11 @@ fn armour(label: &str, inside: &[u8], width: usize) -> String {
                 column = 0;
             }
             let index = usize::try_from(bits >> (18 - 6 * i) & 63).expect("six bits");
-            text.push(if usize::try_from(i).is_ok_and(|i| i <= three.len()) { char::from(ALPHABET[index]) } else { '=' });
+            text.push(if usize::try_from(i).is_ok_and(|i| i <= three.len()) {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
             column += 1;
         }
     }

@@ -213,7 +213,7 @@ impl Machine {
         match opened {
             Ok(Progress::Need(missing)) => {
                 assert!(missing > 0, "nothing is missing and nothing comes");
-                return State::Session(session);
+                State::Session(session)
             }
             Ok(Progress::Record { consumed, event }) => {
                 match event {
@@ -222,7 +222,7 @@ impl Machine {
                     Event::End => self.ended = true,
                 }
                 self.input.advance(consumed);
-                return State::Session(session);
+                State::Session(session)
             }
             Err(error) => {
                 assert_eq!(session.opener.open(&mut self.input), Err(error.clone()), "the error is not latched");

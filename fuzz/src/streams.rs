@@ -113,6 +113,7 @@ impl Model {
     fn write(&mut self, side: usize, len: usize, parts: usize) {
         let start = self.sides[side].sent.len();
         let bytes: Vec<u8> = (start..start + len).map(|i| (i ^ i >> 8).to_le_bytes()[0]).collect();
+        let open = !self.sides[side].closed && self.sides[side].failed.is_none();
         let parts: Vec<IoSlice<'_>> = bytes.chunks((len / parts).max(1)).map(IoSlice::new).collect();
         let polled = self.call(side, |end, cx| match &parts[..] {
             [one] => end.poll_write(cx, one),
@@ -120,26 +121,25 @@ impl Model {
         });
         match polled {
             Poll::Ready(Ok(taken)) => {
-                assert!(!self.sides[side].closed || len == 0, "written after the end");
+                assert!(open || len == 0, "written after the end");
                 assert!(taken <= len && (taken > 0 || len == 0));
                 self.sides[side].sent.extend_from_slice(&bytes[..taken]);
             }
             // Sealed, and then the transport failed: some of it may arrive.
-            Poll::Ready(Err(_)) if self.sides[side].failed.is_some() => self.sides[side].sent.extend_from_slice(&bytes),
-            Poll::Ready(Err(_)) => assert!(self.sides[side].closed),
+            Poll::Ready(Err(_)) if open => self.sides[side].sent.extend_from_slice(&bytes),
+            Poll::Ready(Err(_)) => {}
             Poll::Pending => {}
         }
     }
 
     fn shutdown(&mut self, side: usize) -> Poll<io::Result<()>> {
-        let polled = self.call(side, |end, cx| end.poll_shutdown(cx));
-        let this = &mut self.sides[side];
         // Sealed, whether or not the transport takes it now.
-        if this.failed.is_none() || !this.closed {
-            this.ended |= !this.closed;
+        let this = &mut self.sides[side];
+        if this.failed.is_none() && !this.closed {
+            this.ended = true;
             this.closed = true;
         }
-        polled
+        self.call(side, |end, cx| end.poll_shutdown(cx))
     }
 
     fn read(&mut self, side: usize, len: usize) -> Poll<io::Result<usize>> {
@@ -224,6 +224,8 @@ impl Model {
         for side in [0, 1] {
             let shut = self.shutdown(side);
             assert!(shut.is_ready(), "a ready transport is waited for");
+            // A side that failed is dropped, and its transport with it.
+            self.wire.borrow_mut().pipes[side].closed = true;
         }
         for side in [0, 1] {
             let outcome = loop {

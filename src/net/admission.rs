@@ -1,13 +1,11 @@
 //! Which unfinished handshakes a listener keeps: at a bound the oldest gives way to the newest, so that idle connections
-//! can't lock anybody out.
+//! can't lock anybody out. Age counts from the last progress, which is coming or saying HELLO.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 /// The unfinished handshakes, by age.
 #[derive(Debug)]
@@ -29,8 +27,7 @@ struct Entry {
     address: IpAddr,
     give_way: oneshot::Sender<()>,
     /// When it came, or said HELLO.
-    moved: Instant,
-    said_hello: bool,
+    moved: u64,
 }
 
 /// A place among the unfinished handshakes, given back when dropped.
@@ -58,10 +55,8 @@ impl Admission {
             let victim = state.victim(state.by_age.keys().copied());
             state.remove(victim);
         }
-        let number = state.next;
-        state.next += 1;
-        let entry = Entry { address, give_way, moved: Instant::now(), said_hello: false };
-        state.by_age.insert(number, entry);
+        let number = state.tick();
+        state.by_age.insert(number, Entry { address, give_way, moved: number });
         state.by_address.entry(address).or_default().push_back(number);
         (Place { admission: self.clone(), number }, told)
     }
@@ -83,25 +78,26 @@ impl Admission {
 }
 
 impl Place {
-    /// The peer has sent a HELLO that we answered.
+    /// The peer has sent a HELLO that we answered: its place is as good as new.
     pub(crate) fn said_hello(&self) {
-        if let Some(entry) = self.admission.state().by_age.get_mut(&self.number) {
-            entry.said_hello = true;
-            entry.moved = Instant::now();
+        let mut state = self.admission.state();
+        let now = state.tick();
+        if let Some(entry) = state.by_age.get_mut(&self.number) {
+            entry.moved = now;
         }
     }
 }
 
 impl State {
-    /// The oldest that has not moved for a while. In a flood that is faster than that: the oldest that has not even said
-    /// HELLO, and only then the oldest of all. So a handshake that makes progress is not swept away by idle ones.
-    fn victim(&self, by_age: impl Iterator<Item = u64> + Clone) -> Option<u64> {
-        let now = Instant::now();
-        let first =
-            |wanted: &dyn Fn(&Entry) -> bool| by_age.clone().find(|number| self.by_age.get(number).is_some_and(wanted));
-        first(&|entry| now.saturating_duration_since(entry.moved) >= STALE)
-            .or_else(|| first(&|entry| !entry.said_hello))
-            .or_else(|| first(&|_| true))
+    /// Counts connections and HELLOs: the time that matters here.
+    fn tick(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The one that has stood still for the longest: came, or said HELLO, before all others.
+    fn victim(&self, among: impl Iterator<Item = u64>) -> Option<u64> {
+        among.min_by_key(|number| self.by_age.get(number).map(|entry| entry.moved))
     }
 
     /// Takes an entry out and tells it, if it is still there to be told.
@@ -118,9 +114,6 @@ impl State {
         let _ = entry.give_way.send(());
     }
 }
-
-/// How long a handshake may stand still before it gives way to any newer one.
-const STALE: Duration = Duration::from_millis(250);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -151,18 +144,17 @@ mod tests {
         assert_eq!(admission.in_flight(), 3);
     }
 
-    // [AP-1] Who has said HELLO outlives newer ones that have not, but not for ever.
-    #[tokio::test(start_paused = true)]
-    async fn progress_protects_for_a_while() {
+    // [AP-1] Saying HELLO is progress: who stands still for longer gives way first.
+    #[test]
+    fn progress_counts() {
         let admission = Admission::new(2, 2);
         let (moving, mut moving_told) = admission.admit(address(1));
-        moving.said_hello();
         let (_idle, mut idle_told) = admission.admit(address(1));
-        let (_third, _) = admission.admit(address(1));
+        moving.said_hello();
+        let (_third, mut third_told) = admission.admit(address(1));
         assert_eq!((moving_told.try_recv().is_ok(), idle_told.try_recv().is_ok()), (false, true));
-        tokio::time::advance(STALE).await;
         let (_fourth, _) = admission.admit(address(1));
-        assert!(moving_told.try_recv().is_ok());
+        assert_eq!((moving_told.try_recv().is_ok(), third_told.try_recv().is_ok()), (true, false));
     }
 
     #[test]

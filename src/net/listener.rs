@@ -20,7 +20,7 @@ use crate::handshake::respond;
 use crate::identity::PublicKey;
 use crate::net::admission::{Admission, Place};
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Seen, Stream};
+use crate::stream::{ConnectError, Establish, Seen, Stream, told};
 
 /// Accepts authenticated streams on a TCP address.
 ///
@@ -189,15 +189,21 @@ impl Shared {
         }
     }
 
-    async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, give_way: oneshot::Receiver<()>) {
+    async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, mut give_way: oneshot::Receiver<()>) {
         let mut seen = Seen::new(Stage::Hello);
-        let Err((error, io)) = self.establish(io, address, &place, give_way, &mut seen).await else {
+        let Err((error, io)) = self.establish(io, address, &place, &mut give_way, &mut seen).await else {
             return;
         };
+        // Who gave way must not take room any longer; the others are listened to while there is room.
+        let io = io.filter(|_| !matches!(error, ConnectError::GaveWay { .. }));
         self.count(&error);
         (self.on_failure)(&HandshakeFailure { address, peer: seen.peer, service: seen.service, error });
         if let Some(io) = io {
-            linger(io).await;
+            let mut give_way = Some(&mut give_way);
+            tokio::select! {
+                () = linger(io) => {}
+                () = told(&mut give_way) => {}
+            }
         }
         drop(place);
     }
@@ -208,7 +214,7 @@ impl Shared {
         io: TcpStream,
         address: SocketAddr,
         place: &Place,
-        give_way: oneshot::Receiver<()>,
+        give_way: &mut oneshot::Receiver<()>,
         seen: &mut Seen,
     ) -> Result<(), (ConnectError, Option<TcpStream>)> {
         // Flights are written whole; waiting for more would only add a delay.

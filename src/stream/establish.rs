@@ -36,7 +36,7 @@ pub(crate) struct Establish<'a, T, Q> {
     /// Whoever takes accepted streams; a place is reserved before the initiator is told that it is accepted.
     pub(crate) queue: Option<mpsc::Sender<Q>>,
     /// Tells this handshake that it is the oldest of too many.
-    pub(crate) give_way: Option<oneshot::Receiver<()>>,
+    pub(crate) give_way: Option<&'a mut oneshot::Receiver<()>>,
     pub(crate) seen: &'a mut Seen,
     /// Told whenever the handshake waits for the peer's next message.
     pub(crate) on_wait: &'a (dyn Fn(Stage) + Send + Sync),
@@ -200,14 +200,12 @@ fn too_busy() -> Decision {
     Decision::Refuse(Refusal::new(Reason::Busy, ""))
 }
 
-/// Returns when the sender says so; never, if there is none or it is gone.
-async fn told(receiver: &mut Option<oneshot::Receiver<()>>) {
-    if let Some(waiting) = receiver {
-        let told = waiting.await.is_ok();
-        *receiver = None;
-        if told {
-            return;
-        }
+/// Returns when the sender has said so; never, if there is none.
+pub(crate) async fn told(receiver: &mut Option<&mut oneshot::Receiver<()>>) {
+    if let Some(waiting) = receiver
+        && (waiting.is_terminated() || (&mut **waiting).await.is_ok())
+    {
+        return;
     }
     std::future::pending().await
 }

@@ -27,7 +27,7 @@ use crate::error::Alert;
 use crate::identity::Peer;
 use crate::session::{Session, SessionId, SessionInfo};
 
-pub(crate) use establish::{Establish, Seen};
+pub(crate) use establish::{Establish, Seen, told};
 pub use failure::{ConnectError, protocol_error};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 

@@ -1,0 +1,244 @@
+//! Writes the seeds of all targets, `corpus/TARGET/seed-NAME`: honest frames, honest texts, and one of each sort of operation.
+//!
+//! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`
+
+use std::fs;
+use std::path::Path;
+
+use countersign::role::Role;
+use countersign_fuzz::parties::{Machine, honest_frames, identity, key, split};
+
+fn main() {
+    let frames = honest_frames(b"seed", 1);
+    let [hello, reply, auth_r, auth_i, verdict] = [0, 1, 2, 3, 4].map(|i| &frames[i][..]);
+    let x25519 = &hello[42..];
+
+    // Bodies and plaintexts.
+    let mut wide = vec![0, 1];
+    wide.extend([7; 32]);
+    wide.extend([3, 0, 2, 0, 1, 0xFF, 0xFE, 2, 1, 0, 32]);
+    wide.extend(&x25519[x25519.len() - 32..]);
+    wide.extend([2, 0, 3, 9, 9, 9]);
+    let mut auth = vec![1, 0, 32];
+    auth.extend(key(Role::Responder).as_bytes());
+    auth.extend([5; 64 + 32]);
+    let padded = [&auth[..], &[0; 20]].concat();
+    let with_service = [&b"\x04echo"[..], &auth].concat();
+    save("cursor_message", "hello", &hello[4..]);
+    save("cursor_message", "hello-unknown-suites", &wide);
+    save("cursor_message", "hello-trailing", &[&hello[4..], &[0]].concat());
+    save("cursor_message", "hello-version", &[&[0, 2], &hello[6..]].concat());
+    save("cursor_message", "hello-reply", &reply[4..]);
+    save("cursor_message", "auth-r", &auth);
+    save("cursor_message", "auth-r-padded", &padded);
+    save("cursor_message", "auth-r-bad-padding", &[&padded[..], &[1]].concat());
+    save("cursor_message", "auth-i", &with_service);
+    save("cursor_message", "code-text", "\u{5}not today, bär".as_bytes());
+    save("cursor_message", "code-control", "\u{5}a\u{85}".as_bytes());
+
+    // All types legal (0x3F), the connection at its start (0x80).
+    for (name, choice, stream) in [
+        ("handshake", 0x3F, frames.concat()),
+        ("initiator", 0x80 | 0x22, [reply, &[0xC6, 0, 0, 1, 5]].concat()),
+        ("unexpected", 0xA1, [hello, auth_i].concat()),
+        ("tls", 0x81, b"\x16\x03\x01\x02\x00".to_vec()),
+        ("http", 0x81, b"GET / HTTP/1.1\r\n".to_vec()),
+        ("ssh", 0x81, b"SSH-2.0-x\r\n".to_vec()),
+        ("too-long", 0x3F, b"\xC5\xFF\xFF\xFFabc".to_vec()),
+        ("too-short", 0x3F, b"\xC5\0\0\x10abc".to_vec()),
+        ("incomplete", 0x10, b"\xC5\0\x01\0abc".to_vec()),
+    ] {
+        save("frame_chunks", name, &[&[choice, 5, 1, 2, 1, 40, 200], &stream[..]].concat());
+    }
+
+    // Victim; then the choices of a claim, with its arguments.
+    for (name, choices) in [
+        ("honest", &[0_u8][..]),
+        ("stranger", &[1]),
+        ("bad-confirm", &[4]),
+        ("bad-signature", &[8]),
+        ("other-role", &[16]),
+        ("impersonation", &[2 << 5 | 1]),
+        ("own-key", &[3 << 5 | 1]),
+        ("low-order", &[4 << 5, 1, 0, 0]),
+        ("non-canonical", &[0x80; 33]),
+        ("kind", &[5 << 5, 2, 4, 1, 2, 3, 4]),
+        ("length", &[5 << 5, 1, 31]),
+        ("service", b"\xC0\x05other"),
+        ("bad-service", b"\xC0\x03a b"),
+        ("padding", &[7 << 5, 3, 0, 0, 0]),
+        ("bad-padding", &[7 << 5, 3, 0, 1, 0]),
+    ] {
+        for victim in [0, 1] {
+            save("identity_presented", &format!("{name}-{victim}"), &[&[victim], choices].concat());
+        }
+    }
+    save("identity_presented", "raw-0", &[&[0, 2], &auth[..]].concat());
+    save("identity_presented", "raw-1", &[&[1, 2], &with_service[..]].concat());
+
+    let line = key(Role::Initiator).to_string();
+    let pem = identity(Role::Initiator).with_comment("a b").to_openssh(None).expect("a key file");
+    let pkcs8 = [&b"\x30\x2e\x02\x01\0\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..], &[0x11; 32]].concat();
+    let fingerprint = key(Role::Initiator).fingerprint().to_string();
+    let trust =
+        format!("\u{feff}# peers\n\n{line} alice of the lab\r\n  {}\tbob\n{line} again\n", key(Role::Responder));
+    save("key_text", "line", format!("{line} user@example.com").as_bytes());
+    save("key_text", "fingerprint", fingerprint.as_bytes());
+    save("key_text", "trust", trust.as_bytes());
+    save("key_text", "trust-options", format!("from=\"::1\" {line}").as_bytes());
+    save("key_text", "rsa", b"ssh-rsa AAAAB3NzaC1yc2E= x");
+    save("key_text", "openssh", pem.as_bytes());
+    save("key_text", "openssh-binary", &[&[0], &unarmour(&pem)[..]].concat());
+    save("key_text", "pkcs8-binary", &[&[1], &pkcs8[..]].concat());
+    save("key_text", "encrypted", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
+
+    // A state, no pieces or some, bytes.
+    let cut: &[u8] = &[6, 1, 3, 1, 40, 60, 1];
+    for (state, name, bytes) in [
+        (0, "hello-reply", reply.to_vec()),
+        (0, "both", [reply, auth_r].concat()),
+        (0, "alert", vec![0xC6, 0, 0, 1, 8]),
+        (0, "zero-share", [&reply[..40], &[0; 32]].concat()),
+        (0, "order-eight", [&reply[..40], &ORDER_8].concat()),
+        (0, "foreign", b"HTTP/1.1 400 Bad Request\r\n".to_vec()),
+        (1, "auth-r", auth_r.to_vec()),
+        (1, "unexpected", hello.to_vec()),
+        (2, "verdict", verdict.to_vec()),
+        (2, "alert", vec![0xC6, 0, 0, 1, 99]),
+        (2, "unknown", vec![0x00]),
+    ] {
+        save("initiator_feed", &format!("{state}-{name}"), &[&[state], cut, &bytes].concat());
+    }
+    for (state, name, bytes) in [
+        (0, "hello", hello.to_vec()),
+        (0, "both", [hello, auth_i].concat()),
+        (0, "unknown-suites", [&[0xC1, 0, 0, 82], &wide[..]].concat()),
+        (0, "version", [&hello[..4], &[0, 2], &hello[6..]].concat()),
+        (0, "zero-share", [&hello[..hello.len() - 32], &[0; 32]].concat()),
+        (0, "alert", vec![0xC6, 0, 0, 1, 8]),
+        (0, "tls", b"\x16\x03\x01\x02\x00".to_vec()),
+        (1, "auth-i", auth_i.to_vec()),
+        (1, "again", hello.to_vec()),
+        (1, "record", verdict.to_vec()),
+    ] {
+        save("responder_feed", &format!("{state}-{name}"), &[&[state], cut, &bytes].concat());
+    }
+    save("responder_feed", "whole", &[&[0, 0], hello].concat());
+
+    // Eager or not, a length, edits.
+    save("man_in_middle", "honest", &[0, 40]);
+    save("man_in_middle", "honest-eager", &[1, 251]);
+    for place in [0, 1, 2, 4, 0x80, 0x81, 0x82, 0x84] {
+        save("man_in_middle", &format!("flip-{place:02x}"), &[place & 1, 9, place, 0, 0, 50]);
+    }
+    for (name, edit) in [
+        ("drop", &[0x81, 1][..]),
+        ("duplicate", &[0x00, 2]),
+        ("truncate", &[0x82, 3, 0, 10]),
+        ("hold", &[0x80, 4]),
+        ("before", &[0x81, 5, 5, 0xC6, 0, 0, 1, 5]),
+        ("after", &[0x01, 6, 5, 0xC6, 0, 0, 1, 5]),
+        ("reflect", &[0x00, 7]),
+        ("replay-hello", &[0x00, 8, 0]),
+        ("replay-reply", &[0x80, 8, 0, 0x81, 8, 1]),
+        ("replay-auth", &[0x01, 8, 1]),
+        ("overwrite", &[0x80, 9, 0, 40, 4, 0, 0, 0, 0]),
+        ("insert", &[0x02, 10, 0, 9, 2, 1, 1]),
+        ("remove", &[0x03, 11, 0, 0, 9]),
+    ] {
+        save("man_in_middle", name, &[&[0, 20], edit].concat());
+    }
+
+    // Choices, operations.
+    for (name, operations) in [
+        ("data-end", &[0, 0, 10, 0, 200, 20, 3, 13, 12, 0][..]),
+        ("padded", &[0, 1, 10, 0, 5, 1, 251, 0xFF, 0xFF, 3, 13]),
+        ("parts", &[0, 2, 100, 4, 2, 250, 2, 14, 14]),
+        ("largest", &[0, 0, 251, 0, 252, 13, 3]),
+        ("alert", b"\x00\x00\x05\x04\x03\x04text\x0d\x0d"),
+        ("accept", &[1, 5, 2, 4, 0, 0, 7, 3, 13]),
+        ("refuse", b"\x01\x05\x04\x04\x05no\x0d"),
+        ("early-data", &[1, 0, 7, 13]),
+        ("alert-frame", &[1, 7, 8, 14, 14]),
+        ("limit", &[2, 0, 5, 0, 5, 0, 5, 0, 5, 3, 0, 5, 13]),
+        ("limit-end", &[2, 0, 5, 0, 5, 0, 5, 3, 13]),
+        ("flip", &[0, 0, 9, 0, 9, 8, 0, 60, 13, 0, 9, 13]),
+        ("remove", &[0, 0, 9, 0, 9, 9, 0, 0, 30, 13]),
+        ("replay", &[0, 0, 9, 11, 30, 13]),
+        ("piecemeal", &[0, 0, 9, 12, 0, 12, 3, 12, 4, 12, 20, 12, 30]),
+        ("after-end", &[0, 3, 14, 10, 0, 0, 1, 0xC5, 14, 13]),
+        ("any-kinds", &[0, 6, 0x81, 5, 9, 6, 0x82, 0, 4, 13]),
+        ("over-long", &[0, 6, 0x81, 251, 2, 13]),
+        ("poison", &[0, 0, 4, 15, 1, 13, 15, 2, 3]),
+        ("truncated", &[0, 0, 4, 12, 9, 15, 0, 13]),
+    ] {
+        save("session_ops", name, operations);
+    }
+
+    // Halves or not, the transport's script, operations.
+    let slow: &[u8] = &[12, 0, 1, 5, 0, 9, 1, 0, 2, 3, 1, 0, 5];
+    for (name, choice, operations) in [
+        ("echo", 0, &[0, 20, 0x84, 100, 30, 0x80, 20, 4, 100, 30, 4, 0, 0x84, 0][..]),
+        ("halves", 3, &[0, 250, 0x85, 200, 100, 0x80, 251, 5, 253, 3, 0x83]),
+        ("vectored", 1, &[2, 90, 2, 3, 0x87, 5, 0x87, 200, 1]),
+        ("shutdown", 0, &[0, 9, 4, 0, 4, 0, 0, 9, 0x85, 20, 0x85, 20]),
+        ("tamper", 0, &[0, 50, 9, 0, 80, 0x85, 60, 0x85, 60, 0x80, 5]),
+        ("cut", 2, &[0, 50, 11, 0x85, 60, 0x85, 60]),
+        ("remove", 0, &[0, 50, 10, 0, 30, 5, 0x85, 60]),
+        ("broken-read", 1, &[0, 50, 12, 0x85, 60, 0x80, 5]),
+        ("broken-write", 0, &[13, 0, 50, 0, 50, 5, 1]),
+        ("full", 0, &[14, 0, 50, 3, 0, 5]),
+        ("abort", 0, &[0, 50, 15, 9, 0x85, 200, 0x85, 1, 0, 5]),
+        ("nothing", 0, &[0, 0, 5, 0, 7, 0, 2, 0]),
+    ] {
+        save("stream_schedule", name, &[&[choice], slow, operations].concat());
+    }
+
+    check_states();
+}
+
+/// A point of order 8 (RFC 7748 has none to copy).
+const ORDER_8: [u8; 32] = [
+    0xE0, 0xEB, 0x7A, 0x7C, 0x3B, 0x41, 0xB8, 0xAE, 0x16, 0x56, 0xE3, 0xFA, 0xF1, 0x9F, 0xC4, 0x6A, 0xDA, 0x09, 0x8D,
+    0xEB, 0x9C, 0x32, 0xB1, 0xFD, 0x86, 0x62, 0x05, 0x16, 0x5F, 0x49, 0xB8, 0x00,
+];
+
+fn save(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(format!("seed-{name}")), bytes).expect("a file");
+}
+
+/// The binary inside of a PEM text.
+fn unarmour(pem: &str) -> Vec<u8> {
+    let digits = pem.lines().filter(|line| !line.starts_with('-')).flat_map(str::bytes).filter(|byte| *byte != b'=');
+    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count).to_le_bytes()[0]);
+        }
+    }
+    out
+}
+
+/// The frames above are those of a handshake that works.
+fn check_states() {
+    let mut initiator = Machine::new(Role::Initiator, b"check", 1, false);
+    let mut responder = Machine::new(Role::Responder, b"check", 2, false);
+    responder.feed(&initiator.output.split());
+    assert_eq!(split(&responder.output).len(), 2);
+    initiator.feed(&responder.output.split());
+    responder.feed(&initiator.output.split());
+    initiator.feed(&responder.output.split());
+    assert!(initiator.accepted && responder.accepted);
+}
