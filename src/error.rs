@@ -134,6 +134,8 @@ pub enum Sealed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
+    /// Use of a session that this side has ended with an alert.
+    Aborted,
     /// Writing after the end of this side's direction.
     WriteAfterEnd,
     /// More content than a record holds.
@@ -494,6 +496,7 @@ impl fmt::Display for ReceivedAlert {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Misuse::Aborted => "this side has ended the session with an alert",
             Misuse::WriteAfterEnd => "write after the end of this side's direction",
             Misuse::ContentTooLong => "more than 65,536 bytes of content in one record",
             Misuse::Service => "a service name has at most 255 visible ASCII characters and no spaces",

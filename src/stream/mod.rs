@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::error::Alert;
+use crate::error::{Alert, Error, Misuse};
 use crate::identity::Peer;
 use crate::session::{Session, SessionId, SessionInfo};
 
@@ -112,19 +112,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// The refusal, or any other failure of reading.
     pub async fn accepted(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| {
+            self.latch.check()?;
             let polled = self.read.poll_accepted(&mut self.io, cx);
             self.latch.note_poll(polled)
         })
         .await
     }
 
-    /// Ends the session in both directions with an alert, and a text of at most 255 bytes that the peer is told.
+    /// Ends the session in both directions with an alert, and a text of at most 255 bytes that the peer is told. Nothing is read
+    /// afterwards. Not possible after `shutdown`.
     ///
     /// # Errors
     /// The failure that ended the session before, or one of writing.
     pub async fn abort(&mut self, alert: Alert, text: &str) -> io::Result<()> {
         self.latch.check()?;
         self.write.seal_alert(alert, text).map_err(|fault| fault.to_io())?;
+        self.read.poison(Error::Misuse(Misuse::Aborted));
         std::future::poll_fn(|cx| {
             let polled = self.write.poll_shutdown(&mut self.io, cx);
             self.latch.note_poll(polled)

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::error::Error;
 use crate::session::{Event, Opener, Progress};
 use crate::stream::failure::Fault;
 
@@ -41,6 +42,14 @@ impl ReadState {
             self.record = 0;
             self.data = 0..0;
         }
+    }
+
+    /// Ends this direction; what was not read yet is gone.
+    pub(crate) fn poison(&mut self, error: Error) {
+        self.opener.poison(error);
+        self.data = 0..0;
+        self.record = 0;
+        self.buffer = BytesMut::new();
     }
 
     /// Returns when [`ReadState::data`] has bytes, or the peer's direction has ended.
