@@ -896,3 +896,57 @@ async fn both_address_families() {
         echo.abort();
     }
 }
+
+/// [AP-1] Saying HELLO is progress: who says nothing gives way first, though it came later.
+#[tokio::test]
+async fn who_says_hello_outlives_who_says_nothing() {
+    let (listener, _failed) = listen(config(2, 1).max_handshakes_per_address(2)).await;
+    let mut speaking = raw(&listener).await;
+    until(&listener, |stats| stats.started == 1).await;
+    let mut idle = raw(&listener).await;
+    until(&listener, |stats| stats.started == 2).await;
+    speaking.write_all(&hello()).await.unwrap();
+    assert_eq!(bounded(speaking.read_u8()).await.unwrap(), 0xC2);
+    let _newest = raw(&listener).await;
+    assert_eq!(rest(&mut idle).await, [0xC6, 0, 0, 1, 8]);
+    assert_eq!(listener.stats().in_flight, 2);
+}
+
+/// Several tasks may wait in `accept`, and one that is never polled again takes nothing from the others for ever.
+#[tokio::test]
+async fn accept_from_several_tasks() {
+    let (listener, _failed) = listen(config(2, 1)).await;
+    let address = listener.local_addr();
+    let mut sleeping = Box::pin(listener.accept());
+    assert!(
+        std::future::Future::poll(sleeping.as_mut(), &mut std::task::Context::from_waker(std::task::Waker::noop()))
+            .is_pending()
+    );
+    let (first, second) = (listener.accept(), listener.accept());
+    let calls = tokio::spawn(async move {
+        let mut streams = Vec::new();
+        for _ in 0..3 {
+            streams.push(config(1, 2).connect(address).await.unwrap());
+        }
+        streams
+    });
+    let (first, second) = bounded(async { tokio::join!(first, second) }).await;
+    assert_ne!(first.unwrap().session_id(), second.unwrap().session_id());
+    bounded(sleeping).await.unwrap();
+    bounded(calls).await.unwrap();
+}
+
+/// A refusal is not hidden by the writes that fail because of it.
+#[tokio::test]
+async fn an_eager_refusal_is_not_hidden_by_a_write_error() {
+    let (listener, _failed) = listen(Config::new(identity(2), from_fn(|_| Decision::deny("not today")))).await;
+    let mut stream = config(1, 2).connect(listener.local_addr()).eager().await.unwrap();
+    let data = vec![7; 1 << 20];
+    let error = loop {
+        if let Err(error) = bounded(stream.write_all(&data)).await {
+            break error;
+        }
+    };
+    let cause = countersign::stream::protocol_error(&error).cloned();
+    assert!(matches!(cause, Some(Error::Refused(refusal)) if refusal.text == "not today"), "{error}");
+}

@@ -1528,3 +1528,49 @@ fn bytes_behind_the_handshake_are_kept() {
         assert_eq!(cause(&end.unwrap_err()), Error::Truncated);
     }
 }
+
+/// A writer that waits for the transport wakes up when the reader, in another task, finds that the session is over.
+#[tokio::test]
+async fn a_sleeping_writer_is_woken_by_a_failure() {
+    let (left, right) = tokio::io::duplex(1_000);
+    let (alice, bob) = (config(1, 2), config(2, 1));
+    let (a, b) = tokio::join!(alice.connect_over(left).into_future(), bob.accept_over(right, None));
+    let (mut read, mut write) = a.unwrap().into_split();
+    // Bob never reads, so alice's writer gets stuck; then he sends rubbish.
+    let writer = tokio::spawn(async move { write.write_all(&[7; 100_000]).await.unwrap_err() });
+    let (_bob_read, mut bob_write) = {
+        let (io, rest) = (b.unwrap(), ());
+        let _ = rest;
+        tokio::io::split(io)
+    };
+    tokio::task::yield_now().await;
+    bob_write.write_all(b"fine").await.unwrap();
+    bob_write.flush().await.unwrap();
+    let mut four = [0; 4];
+    read.read_exact(&mut four).await.unwrap();
+    drop((_bob_read, bob_write));
+    let failed = read.read_u8().await.unwrap_err();
+    let woken = tokio::time::timeout(std::time::Duration::from_secs(20), writer).await.expect("it sleeps on").unwrap();
+    assert_eq!(woken.to_string(), failed.to_string());
+}
+
+/// What was written and not flushed goes out while we read, so that nobody waits for ever.
+#[tokio::test]
+async fn reading_hands_on_what_was_written() {
+    let (left, right) = tokio::io::duplex(64);
+    let (alice, bob) = (config(1, 2), config(2, 1));
+    let (a, b) = tokio::join!(alice.connect_over(left).into_future(), bob.accept_over(right, None));
+    let (mut a, mut b) = (a.unwrap(), b.unwrap());
+    let server = tokio::spawn(async move {
+        let mut request = [0; 200];
+        b.read_exact(&mut request).await.unwrap();
+        b.write_all(b"answer").await.unwrap();
+        b.shutdown().await.unwrap();
+    });
+    a.write_all(&[7; 200]).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(std::time::Duration::from_secs(20), a.read_to_end(&mut answer));
+    read.await.expect("both wait for each other").unwrap();
+    assert_eq!(answer, b"answer");
+    server.await.unwrap();
+}

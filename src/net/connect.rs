@@ -155,8 +155,8 @@ impl<S> Connect<S> {
 }
 
 /// A handshake that nobody else waits for.
-fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'a mut Seen) -> Establish<'a, T, ()> {
-    Establish { io, config, address, eager: false, queue: None, give_way: None, seen, on_wait: &|_| {} }
+fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'a mut Seen) -> Establish<'a, T> {
+    Establish { io, config, address, eager: false, room: None, give_way: None, seen, on_wait: &|_| {} }
 }
 
 /// Whether the responder had no place for us. Nothing of ours was shown to it, so we may simply call again.

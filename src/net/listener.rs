@@ -1,16 +1,17 @@
 //! Listening on TCP: handshakes run in the background, bounded in number and time, and only finished ones are given out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -29,7 +30,7 @@ use crate::stream::{ConnectError, Establish, Seen, Stream, told};
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
-    accepted: Mutex<mpsc::Receiver<Stream<TcpStream>>>,
+    accepted: Arc<Accepted>,
     admission: Arc<Admission>,
     counters: Arc<Counters>,
     task: JoinHandle<()>,
@@ -71,6 +72,14 @@ pub struct HandshakeStats {
     pub accept_errors: u64,
 }
 
+/// Accepted streams that wait for the application. Semaphores count them, so that any number of tasks may wait.
+#[derive(Debug)]
+struct Accepted {
+    streams: Mutex<VecDeque<(Stream<TcpStream>, OwnedSemaphorePermit)>>,
+    waiting: Semaphore,
+    room: Arc<Semaphore>,
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     started: AtomicU64,
@@ -90,7 +99,7 @@ struct Shared {
     config: Config,
     admission: Arc<Admission>,
     counters: Arc<Counters>,
-    queue: mpsc::Sender<Stream<TcpStream>>,
+    accepted: Arc<Accepted>,
     on_failure: OnFailure,
 }
 
@@ -116,16 +125,20 @@ impl Listener {
         let address = listener.local_addr()?;
         let admission = Admission::new(config.max_handshakes, config.max_handshakes_per_address);
         let counters = Arc::<Counters>::default();
-        let (queue, accepted) = mpsc::channel(ACCEPT_QUEUE);
+        let accepted = Arc::new(Accepted {
+            streams: Mutex::default(),
+            waiting: Semaphore::new(0),
+            room: Arc::new(Semaphore::new(ACCEPT_QUEUE)),
+        });
         let shared = Shared {
             config,
             admission: admission.clone(),
             counters: counters.clone(),
-            queue,
+            accepted: accepted.clone(),
             on_failure: Arc::new(on_failure),
         };
         let task = tokio::spawn(shared.listen(listener));
-        Ok(Listener { address, accepted: Mutex::new(accepted), admission, counters, task })
+        Ok(Listener { address, accepted, admission, counters, task })
     }
 
     /// The next stream whose peer is authenticated and accepted. Cancel-safe; may be called by several tasks.
@@ -133,8 +146,11 @@ impl Listener {
     /// # Errors
     /// Only if the background task is gone, as when its runtime shuts down.
     pub async fn accept(&self) -> io::Result<Stream<TcpStream>> {
-        let stream = self.accepted.lock().await.recv().await;
-        stream.ok_or_else(|| io::Error::other("the listener's runtime has shut down"))
+        let gone = || io::Error::other("the listener's runtime has shut down");
+        self.accepted.waiting.acquire().await.map_err(|_| gone())?.forget();
+        // From here on nothing waits, so that nothing is lost if the future is dropped.
+        let stream = self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        stream.map(|(stream, _room)| stream).ok_or_else(gone)
     }
 
     /// The address that it listens on.
@@ -167,6 +183,7 @@ impl Drop for Listener {
 impl Shared {
     async fn listen(self, listener: TcpListener) {
         let mut handshakes = JoinSet::new();
+        let _closing = CloseOnDrop(self.accepted.clone());
         loop {
             match listener.accept().await {
                 Ok((io, address)) => {
@@ -183,7 +200,12 @@ impl Shared {
                     }
                 }
             }
-            while handshakes.try_join_next().is_some() {}
+            while let Some(ended) = handshakes.try_join_next() {
+                // A trust decision of the application that panics ends its own handshake only.
+                if ended.is_err() {
+                    self.counters.failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             // Handshakes with something to do come before the next connection.
             tokio::task::yield_now().await;
         }
@@ -225,16 +247,17 @@ impl Shared {
             config: &self.config,
             address: Some(address),
             eager: false,
-            queue: Some(self.queue.clone()),
+            room: Some(self.accepted.room.clone()),
             give_way: Some(give_way),
             seen,
             on_wait: &|_| place.said_hello(),
         };
         let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
-        let (stream, permit) = established.map_err(|(error, io)| (error, Some(io)))?;
+        let (stream, room) = established.map_err(|(error, io)| (error, Some(io)))?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Some(permit) = permit {
-            permit.send(stream);
+        if let Some(room) = room {
+            self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back((stream, room));
+            self.accepted.waiting.add_permits(1);
         }
         Ok(())
     }
@@ -247,6 +270,16 @@ impl Shared {
             ConnectError::Io { .. } | ConnectError::Protocol(_) => &self.counters.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets `accept` know that nothing more will come.
+struct CloseOnDrop(Arc<Accepted>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.waiting.close();
+        self.0.room.close();
     }
 }
 

@@ -1,11 +1,12 @@
 //! Drives a handshake over a transport: the loop around [`Step`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Config;
@@ -27,14 +28,14 @@ pub(crate) struct Seen {
 }
 
 /// Everything a running handshake needs.
-pub(crate) struct Establish<'a, T, Q> {
+pub(crate) struct Establish<'a, T> {
     pub(crate) io: T,
     pub(crate) config: &'a Config,
     pub(crate) address: Option<SocketAddr>,
     /// Return before the verdict.
     pub(crate) eager: bool,
-    /// Whoever takes accepted streams; a place is reserved before the initiator is told that it is accepted.
-    pub(crate) queue: Option<mpsc::Sender<Q>>,
+    /// Room where accepted streams wait for the application; taken before the initiator is told that it is accepted.
+    pub(crate) room: Option<Arc<Semaphore>>,
     /// Tells this handshake that it is the oldest of too many.
     pub(crate) give_way: Option<&'a mut oneshot::Receiver<()>>,
     pub(crate) seen: &'a mut Seen,
@@ -42,8 +43,8 @@ pub(crate) struct Establish<'a, T, Q> {
     pub(crate) on_wait: &'a (dyn Fn(Stage) + Send + Sync),
 }
 
-/// A stream and the place that was reserved for it.
-pub(crate) type Established<T, Q> = (Stream<T>, Option<mpsc::OwnedPermit<Q>>);
+/// A stream and the room that was taken for it.
+pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
@@ -51,7 +52,7 @@ impl Seen {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
+impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
     /// Runs until there is a stream, or a failure, of which the peer has been told, or the deadline. Gives the transport
     /// back with a failure, so that the caller may linger on it.
     pub(crate) async fn run(
@@ -59,7 +60,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
         step: Step,
         mut output: BytesMut,
         deadline: Duration,
-    ) -> Result<Established<T, Q>, (ConnectError, T)> {
+    ) -> Result<Established<T>, (ConnectError, T)> {
         let started = Instant::now();
         let mut input = BytesMut::new();
         let mut permit = None;
@@ -100,7 +101,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
         mut step: Step,
         input: &mut BytesMut,
         output: &mut BytesMut,
-        permit: &mut Option<mpsc::OwnedPermit<Q>>,
+        permit: &mut Option<OwnedSemaphorePermit>,
         busy: Instant,
     ) -> Result<Box<Session>, ConnectError> {
         loop {
@@ -142,14 +143,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin, Q> Establish<'_, T, Q> {
         }
     }
 
-    /// Asks our trust, and if it accepts, for a place where the stream will be taken.
-    async fn ask(&mut self, request: &Request, permit: &mut Option<mpsc::OwnedPermit<Q>>) -> Decision {
+    /// Asks our trust, and if it accepts, for room.
+    async fn ask(&mut self, request: &Request, permit: &mut Option<OwnedSemaphorePermit>) -> Decision {
         self.seen.peer = Some(*request.public_key());
         self.seen.service = Some(request.service.clone());
         let decision = self.config.trust.decide(request).await;
-        if let (Decision::Accept { .. }, Some(queue)) = (&decision, self.queue.take()) {
-            match queue.reserve_owned().await {
-                Ok(reserved) => *permit = Some(reserved),
+        if let (Decision::Accept { .. }, Some(room)) = (&decision, self.room.take()) {
+            match room.acquire_owned().await {
+                Ok(taken) => *permit = Some(taken),
                 Err(_) => return too_busy(),
             }
         }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::AsyncWrite;
 
@@ -43,9 +44,24 @@ pub(crate) enum Fault {
     Io(io::ErrorKind, Arc<str>),
 }
 
-/// The first failure of a stream, shared by its halves. It is written once and read without a lock.
+/// The first failure of a stream, shared by its halves. It is written once and read without a lock; the lock is for a writer
+/// that sleeps, and for whoever wakes it because of a failure.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Latch(Arc<OnceLock<Fault>>);
+pub(crate) struct Latch(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    fault: OnceLock<Fault>,
+    sleeping_writer: Mutex<Option<Waker>>,
+}
+
+/// A call that writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Call<'a> {
+    Write(&'a [IoSlice<'a>]),
+    Flush,
+    Shutdown,
+}
 
 /// The protocol's error in an [`io::Error`] that a [`Stream`](crate::stream::Stream) returned.
 pub fn protocol_error(error: &io::Error) -> Option<&Error> {
@@ -85,60 +101,76 @@ impl From<Error> for Fault {
 
 impl Latch {
     pub(crate) fn check(&self) -> io::Result<()> {
-        self.0.get().map_or(Ok(()), |fault| Err(fault.to_io()))
+        self.0.fault.get().map_or(Ok(()), |fault| Err(fault.to_io()))
     }
 
     /// Latches a failure, unless one is there already; returns the one that is.
     pub(crate) fn note_poll<T>(&self, polled: Poll<Result<T, Fault>>) -> Poll<io::Result<T>> {
-        polled.map(|result| {
-            result.map_err(|fault| if fault.is_misuse() { fault.to_io() } else { self.0.get_or_init(|| fault).to_io() })
-        })
+        polled.map(|result| result.map_err(|fault| self.note(fault)))
     }
 
-    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
-        &self,
-        io: &mut W,
-        write: &mut WriteState,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.tell_peer(io, write, cx)?;
-        self.note_poll(write.poll_write(io, cx, bufs))
-    }
-
-    pub(crate) fn poll_flush<W: AsyncWrite + Unpin>(
-        &self,
-        io: &mut W,
-        write: &mut WriteState,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.tell_peer(io, write, cx)?;
-        self.note_poll(write.poll_flush(io, cx))
-    }
-
-    pub(crate) fn poll_shutdown<W: AsyncWrite + Unpin>(
-        &self,
-        io: &mut W,
-        write: &mut WriteState,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.tell_peer(io, write, cx)?;
-        self.note_poll(write.poll_shutdown(io, cx))
-    }
-
-    /// If the session has failed: tries once to send the alert that the failure calls for, and returns the failure.
-    fn tell_peer<W: AsyncWrite + Unpin>(
-        &self,
-        io: &mut W,
-        write: &mut WriteState,
-        cx: &mut Context<'_>,
-    ) -> io::Result<()> {
-        let Some(fault) = self.0.get() else { return Ok(()) };
-        if let Some(alert) = fault.alert() {
-            write.try_alert(io, cx, alert);
+    fn note(&self, fault: Fault) -> io::Error {
+        if fault.is_misuse() {
+            return fault.to_io();
         }
-        write.poison(Error::Truncated);
-        Err(fault.to_io())
+        let first = self.0.fault.get_or_init(|| fault).to_io();
+        if let Some(writer) = self.sleeping_writer().take() {
+            writer.wake();
+        }
+        first
+    }
+
+    /// Makes a call that writes. If the transport fails, `reason` is asked whether the peer has said why.
+    pub(crate) fn poll_call<W: AsyncWrite + Unpin>(
+        &self,
+        io: &mut W,
+        write: &mut WriteState,
+        cx: &mut Context<'_>,
+        call: Call<'_>,
+        reason: impl FnOnce(&mut W, &mut Context<'_>) -> Option<Fault>,
+    ) -> Poll<io::Result<usize>> {
+        if let Some(fault) = self.0.fault.get() {
+            tell_peer(fault, io, write, cx, matches!(call, Call::Shutdown));
+            return Poll::Ready(Err(fault.to_io()));
+        }
+        let polled = match call {
+            Call::Write(bufs) => write.poll_write(io, cx, bufs),
+            Call::Flush => write.poll_flush(io, cx).map_ok(|()| 0),
+            Call::Shutdown => write.poll_shutdown(io, cx).map_ok(|()| 0),
+        };
+        write.set_asleep(polled.is_pending());
+        match polled {
+            Poll::Pending => {
+                // Reading may fail in another task meanwhile, or has just now: then this call must not sleep on.
+                *self.sleeping_writer() = Some(cx.waker().clone());
+                self.check()?;
+                Poll::Pending
+            }
+            Poll::Ready(Err(fault @ Fault::Io(..))) => Poll::Ready(Err(self.note(reason(io, cx).unwrap_or(fault)))),
+            polled => self.note_poll(polled),
+        }
+    }
+
+    fn sleeping_writer(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.0.sleeping_writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The session has failed: tries once to send the alert that this calls for, and to close if that is wanted.
+fn tell_peer<W: AsyncWrite + Unpin>(
+    fault: &Fault,
+    io: &mut W,
+    write: &mut WriteState,
+    cx: &mut Context<'_>,
+    close: bool,
+) {
+    if let Some(alert) = fault.alert() {
+        write.try_alert(io, cx, alert);
+    }
+    write.poison(Error::Truncated);
+    if close {
+        // The failure is what is reported.
+        let _ = Pin::new(io).poll_shutdown(cx);
     }
 }
 

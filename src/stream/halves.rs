@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::identity::Peer;
 use crate::session::{SessionId, SessionInfo};
-use crate::stream::failure::Latch;
+use crate::stream::failure::{Call, Latch};
 use crate::stream::read::ReadState;
 use crate::stream::write::WriteState;
 
@@ -105,6 +105,13 @@ impl<R: AsyncRead + Unpin> AsyncRead for ReadHalf<R> {
     }
 }
 
+impl<W: AsyncWrite + Unpin> WriteHalf<W> {
+    /// The peer's reason is the other half's to find.
+    fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
+        self.latch.poll_call(&mut self.io, &mut self.write, cx, call, |_, _| None)
+    }
+}
+
 impl<W: AsyncWrite + Unpin> AsyncWrite for WriteHalf<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
@@ -115,8 +122,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for WriteHalf<W> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let WriteHalf { io, write, latch, .. } = self.get_mut();
-        latch.poll_write(io, write, cx, bufs)
+        self.get_mut().poll_call(cx, Call::Write(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -124,13 +130,11 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for WriteHalf<W> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let WriteHalf { io, write, latch, .. } = self.get_mut();
-        latch.poll_flush(io, write, cx)
+        self.get_mut().poll_call(cx, Call::Flush).map_ok(|_| ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let WriteHalf { io, write, latch, .. } = self.get_mut();
-        latch.poll_shutdown(io, write, cx)
+        self.get_mut().poll_call(cx, Call::Shutdown).map_ok(|_| ())
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use establish::{Establish, Seen, told};
 pub use failure::{ConnectError, protocol_error};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
-use failure::Latch;
+use failure::{Call, Latch};
 use read::ReadState;
 use write::WriteState;
 
@@ -41,8 +41,8 @@ use write::WriteState;
 ///   cut is [`io::ErrorKind::UnexpectedEof`], never a clean end.
 /// * Writing seals at most 64 KiB a call and hands it to the transport at once; what the transport does not take is kept
 ///   and goes out with the next write, flush or shutdown. `shutdown` sends the authenticated end of our direction; reading goes on.
-/// * Any failure ends both directions, and every later call returns it again. [`protocol_error`] finds the cause in the
-///   [`io::Error`]. Writing after `shutdown` is [`io::ErrorKind::InvalidInput`] and ends nothing.
+/// * Any failure ends both directions, and every later call returns it again. When the transport fails while we write, and the
+///   peer has said why it ended the session, that is the failure. [`protocol_error`] finds the cause in the [`io::Error`]. Writing after `shutdown` is [`io::ErrorKind::InvalidInput`] and ends nothing.
 /// * All calls are cancel-safe: a dropped future loses nothing and sends nothing twice.
 /// * Dropping the stream without `shutdown` is a truncation to the peer.
 #[derive(Debug)]
@@ -136,12 +136,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
+        let Stream { io, read, write, latch, .. } = self;
+        latch.poll_call(io, write, cx, call, |io, cx| read.find_reason(io, cx))
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for Stream<T> {
     /// The decrypted rest of a record, lent from the buffer it arrived in.
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         this.latch.check()?;
         let polled = this.read.poll_fill(&mut this.io, cx);
+        if polled.is_pending() {
+            // The peer may be waiting for what we wrote and the transport did not take yet.
+            this.write.drain_for_reader(&mut this.io, cx);
+        }
         ready!(this.latch.note_poll(polled))?;
         Poll::Ready(Ok(this.read.data()))
     }
@@ -175,8 +186,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let Stream { io, write, latch, .. } = self.get_mut();
-        latch.poll_write(io, write, cx, bufs)
+        self.get_mut().poll_call(cx, Call::Write(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -184,12 +194,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Stream { io, write, latch, .. } = self.get_mut();
-        latch.poll_flush(io, write, cx)
+        self.get_mut().poll_call(cx, Call::Flush).map_ok(|_| ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Stream { io, write, latch, .. } = self.get_mut();
-        latch.poll_shutdown(io, write, cx)
+        self.get_mut().poll_call(cx, Call::Shutdown).map_ok(|_| ())
     }
 }

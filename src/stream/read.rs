@@ -64,6 +64,14 @@ impl ReadState {
         Poll::Ready(Ok(()))
     }
 
+    /// Looks at what has come, without waiting: the reason that the peer gave for ending the session, if it did.
+    pub(crate) fn find_reason<R: AsyncRead + Unpin>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Option<Fault> {
+        match self.poll_fill(io, cx) {
+            Poll::Ready(Err(fault @ Fault::Protocol(Error::Refused(_) | Error::AlertReceived(_)))) => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Returns when the responder's verdict is known.
     pub(crate) fn poll_accepted<R: AsyncRead + Unpin>(
         &mut self,

@@ -1,11 +1,13 @@
 //! The sending direction: sealed records wait in one buffer until the transport has taken them.
 
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
+use tokio::task::{consume_budget, unconstrained};
 
 use crate::error::{Alert, Error};
 use crate::session::Sealer;
@@ -18,11 +20,25 @@ pub(crate) struct WriteState {
     sealed: BytesMut,
     /// END or an alert has been sealed.
     ended: bool,
+    /// The last call waits: the transport will wake up whoever made it, and only him.
+    asleep: bool,
 }
 
 impl WriteState {
     pub(crate) fn new(sealer: Sealer) -> Self {
-        WriteState { sealer, sealed: BytesMut::new(), ended: false }
+        WriteState { sealer, sealed: BytesMut::new(), ended: false, asleep: false }
+    }
+
+    pub(crate) fn set_asleep(&mut self, asleep: bool) {
+        self.asleep = asleep;
+    }
+
+    /// Hands on what waits, on behalf of a reader; not if a writer sleeps, who would not be woken up then.
+    pub(crate) fn drain_for_reader<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) {
+        if !self.asleep {
+            // A failure shows at the next write.
+            let _ = self.poll_drain(io, cx);
+        }
     }
 
     /// Seals one record and hands it on. It counts as written once it is sealed: it is kept until the transport has it.
@@ -33,6 +49,9 @@ impl WriteState {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Fault>> {
         self.sealer.check()?;
+        // Fairness towards other tasks comes before the record is sealed, and not between sealing it and handing it on: nobody
+        // would come back for it.
+        ready!(pin!(consume_budget()).poll(cx));
         ready!(self.poll_drain(io, cx))?;
         let taken = self.sealer.seal_data(bufs.iter().map(|buf| &**buf), &mut self.sealed)?;
         match self.poll_drain(io, cx) {
@@ -74,7 +93,7 @@ impl WriteState {
     /// Seals an alert without a text and tries once to hand it on.
     pub(crate) fn try_alert<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>, alert: Alert) {
         if self.seal_alert(alert, "").is_ok() {
-            let _ = self.poll_drain(io, cx);
+            let _ = self.poll_flush(io, cx);
         }
     }
 
@@ -83,9 +102,11 @@ impl WriteState {
         self.sealer.poison(error);
     }
 
+    /// Hands on what waits, as far as the transport takes it.
     fn poll_drain<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while !self.sealed.is_empty() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &self.sealed)) {
+            let written = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, &self.sealed)));
+            match ready!(pin!(written).poll(cx)) {
                 Ok(0) => {
                     return Poll::Ready(Err(Fault::Io(
                         std::io::ErrorKind::WriteZero,
