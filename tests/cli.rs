@@ -311,10 +311,13 @@ fn interrupts_end_properly() {
     let serve = house.serve(&["--echo"]);
     let args = house.connect("alice.key", "bob.key.pub", &serve.address, &[]);
     let mut child = house.command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("connect");
-    child.stdin.as_mut().expect("stdin").write_all(b"x").expect("written");
+    // `wait` would close it, and our end would race with the interrupt.
+    let mut stdin = child.stdin.take().expect("stdin");
+    stdin.write_all(b"x").expect("written");
     child.stdout.as_mut().expect("stdout").read_exact(&mut [0]).expect("echo");
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
     assert_eq!(child.wait().expect("exit").code(), Some(130));
+    drop(stdin);
     assert!(serve.next_line().starts_with("accepted"));
     assert!(serve.next_line().contains("outcome=ok"));
 }

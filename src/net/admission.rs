@@ -1,5 +1,6 @@
 //! Which unfinished handshakes a listener keeps: at a bound the oldest gives way to the newest, so that idle connections
-//! can't lock anybody out. Age counts from the last progress, which is coming or saying HELLO.
+//! can't lock anybody out. Those that have said HELLO and those that have not each keep half of the places if they need them: a
+//! handshake that moves is not swept away by idle ones, and those that stop after HELLO don't keep newcomers out.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -26,8 +27,8 @@ struct State {
 struct Entry {
     address: IpAddr,
     give_way: oneshot::Sender<()>,
-    /// When it came, or said HELLO.
-    moved: u64,
+    /// When it said HELLO, if it did.
+    said_hello: Option<u64>,
 }
 
 /// A place among the unfinished handshakes, given back when dropped.
@@ -48,15 +49,15 @@ impl Admission {
         let (give_way, told) = oneshot::channel();
         let mut state = self.state();
         if let Some(there) = state.by_address.get(&address).filter(|there| there.len() >= self.max_per_address) {
-            let victim = state.victim(there.iter().copied());
+            let victim = state.victim(there.iter().copied(), self.max_per_address);
             state.remove(victim);
         }
         if state.by_age.len() >= self.max {
-            let victim = state.victim(state.by_age.keys().copied());
+            let victim = state.victim(state.by_age.keys().copied(), self.max);
             state.remove(victim);
         }
         let number = state.tick();
-        state.by_age.insert(number, Entry { address, give_way, moved: number });
+        state.by_age.insert(number, Entry { address, give_way, said_hello: None });
         state.by_address.entry(address).or_default().push_back(number);
         (Place { admission: self.clone(), number }, told)
     }
@@ -64,7 +65,7 @@ impl Admission {
     /// Makes room where the system has none.
     pub(crate) fn give_way(&self) {
         let mut state = self.state();
-        let victim = state.victim(state.by_age.keys().copied());
+        let victim = state.victim(state.by_age.keys().copied(), self.max);
         state.remove(victim);
     }
 
@@ -78,12 +79,12 @@ impl Admission {
 }
 
 impl Place {
-    /// The peer has sent a HELLO that we answered: its place is as good as new.
+    /// The peer has sent a HELLO that we answered.
     pub(crate) fn said_hello(&self) {
         let mut state = self.admission.state();
         let now = state.tick();
         if let Some(entry) = state.by_age.get_mut(&self.number) {
-            entry.moved = now;
+            entry.said_hello = Some(now);
         }
     }
 }
@@ -95,9 +96,16 @@ impl State {
         self.next
     }
 
-    /// The one that has stood still for the longest: came, or said HELLO, before all others.
-    fn victim(&self, among: impl Iterator<Item = u64>) -> Option<u64> {
-        among.min_by_key(|number| self.by_age.get(number).map(|entry| entry.moved))
+    /// Of those that have said HELLO the one that did so first, if they hold more than half of the places; else the oldest of those
+    /// that have not.
+    fn victim(&self, by_age: impl Iterator<Item = u64> + Clone, places: usize) -> Option<u64> {
+        let said_hello = |number: &u64| self.by_age.get(number).and_then(|entry| entry.said_hello);
+        let speaking = by_age.clone().filter(|number| said_hello(number).is_some());
+        let silent = by_age.clone().find(|number| said_hello(number).is_none());
+        if speaking.clone().count() > places / 2 || silent.is_none() {
+            return speaking.min_by_key(|number| said_hello(number));
+        }
+        silent
     }
 
     /// Takes an entry out and tells it, if it is still there to be told.
@@ -144,17 +152,23 @@ mod tests {
         assert_eq!(admission.in_flight(), 3);
     }
 
-    // [AP-1] Saying HELLO is progress: who stands still for longer gives way first.
+    // [AP-1] Who has said HELLO is not swept away by who has not; nor the other way round.
     #[test]
-    fn progress_counts() {
-        let admission = Admission::new(2, 2);
-        let (moving, mut moving_told) = admission.admit(address(1));
-        let (_idle, mut idle_told) = admission.admit(address(1));
-        moving.said_hello();
-        let (_third, mut third_told) = admission.admit(address(1));
-        assert_eq!((moving_told.try_recv().is_ok(), idle_told.try_recv().is_ok()), (false, true));
-        let (_fourth, _) = admission.admit(address(1));
-        assert_eq!((moving_told.try_recv().is_ok(), third_told.try_recv().is_ok()), (true, false));
+    fn each_half_is_kept() {
+        let admission = Admission::new(4, 4);
+        let mut all: Vec<_> = (0..4).map(|_| admission.admit(address(1))).collect();
+        all[0].0.said_hello();
+        all[1].0.said_hello();
+        let mut gone = Vec::new();
+        for _ in 0..3 {
+            all.push(admission.admit(address(1)));
+            gone.extend((0..all.len()).filter(|n| all[*n].1.try_recv().is_ok()));
+        }
+        assert_eq!(gone, [2, 3, 4]);
+        // Now three have said HELLO: the first of them goes.
+        all[5].0.said_hello();
+        all.push(admission.admit(address(1)));
+        assert!(all[0].1.try_recv().is_ok());
     }
 
     #[test]

@@ -159,10 +159,10 @@ fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'
     Establish { io, config, address, eager: false, room: None, give_way: None, seen, on_wait: &|_| {} }
 }
 
-/// Whether the responder had no place for us. Nothing of ours was shown to it, so we may simply call again.
+/// Whether the responder had no place for our handshake. It has not decided about us, so we may simply call again.
 fn is_busy(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Protocol(Failure { stage: Stage::HelloReply, error: Error::AlertReceived(alert), .. })
-        if alert.alert == Alert::Busy)
+    matches!(error, ConnectError::Protocol(Failure { error: Error::AlertReceived(alert), .. })
+        if alert.alert == Alert::Busy && !alert.authenticated)
 }
 
 /// Pauses between calls to a responder that is busy.

@@ -26,7 +26,8 @@ use crate::stream::{ConnectError, Establish, Seen, Stream, told};
 /// Accepts authenticated streams on a TCP address.
 ///
 /// Handshakes run in the background, in the order in which peers get through them: a slow, dead or hostile one delays nobody.
-/// The bounds and the deadline are those of the [`Config`]. Dropping the listener ends the handshakes in flight, not the streams given out.
+/// The bounds and the deadline are those of the [`Config`]. At a bound the oldest handshake gives way to the newest: the oldest that has not said
+/// HELLO, unless those that have said it hold more than half of the places. Dropping the listener ends the handshakes in flight, not the streams given out.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
