@@ -92,10 +92,14 @@ pub fn parse_line(line: &str) -> Result<(PublicKey, &str), ParseKeyError> {
     }
     let rest = rest.trim_start();
     let (base64, comment) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-    let parsed = SshPublicKey::from_openssh(&alloc::format!("{algorithm} {base64}"));
-    let parsed = parsed.map_err(|_| ParseKeyError::Malformed)?;
+    let text = alloc::format!("{algorithm} {base64}");
+    let parsed = SshPublicKey::from_openssh(&text).map_err(|_| ParseKeyError::Malformed)?;
     let bytes = parsed.key_data().ed25519().ok_or(ParseKeyError::NotEd25519)?;
     let key = PublicKey::from_bytes(&bytes.0).map_err(|_| ParseKeyError::Weak)?;
+    // The parser is lax about the lengths inside; a key has one text, and OpenSSH takes no other.
+    if key.to_string() != text {
+        return Err(ParseKeyError::Malformed);
+    }
     Ok((key, comment.trim()))
 }
 
@@ -217,6 +221,11 @@ mod tests {
             ("ssh-rsa AAAA", ParseKeyError::NotEd25519),
             ("ssh-ed25519", ParseKeyError::Malformed),
             ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", ParseKeyError::Malformed),
+            // The length of the key says 176.
+            (
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAsBNKIpJ0K7SrOvhoNUYV5ObQIkq3GgFrr4UgozLJd4c3",
+                ParseKeyError::Malformed,
+            ),
             ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", ParseKeyError::Weak),
             ("-----BEGIN OPENSSH PRIVATE KEY-----", ParseKeyError::Private),
             ("SHA256:short", ParseKeyError::Fingerprint),
