@@ -8,21 +8,36 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::crypto::backend::has_aes;
 use crate::error::Misuse;
-use crate::identity::Identity;
-use crate::limits::{HANDSHAKE_SECONDS, MAX_CONTEXT_LEN, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS};
+use crate::crypto::network::NetworkKey;
+use crate::crypto::suite::{Aead, Suite};
+use crate::identity::{PublicKey, Signer};
+use crate::keylog::KeyLog;
+use crate::limits::{
+    AUTH_PADDING_BLOCK, HANDSHAKE_SECONDS, MAX_CONTEXT_LEN, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, MAX_SUITES,
+};
+use crate::session::{Padding, RekeyPolicy};
 use crate::trust::Trust;
 use crate::wire::message::check_service;
 
 /// Identity, trust and settings of one side. Cheap to clone.
 #[derive(Clone)]
 pub struct Config {
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) public_key: PublicKey,
     pub(crate) trust: Arc<dyn Trust>,
     pub(crate) context: Arc<[u8]>,
     pub(crate) services: Option<Arc<[String]>>,
     pub(crate) allow_own_key: bool,
+    pub(crate) suites: Option<Arc<[Suite]>>,
+    pub(crate) network_key: Option<NetworkKey>,
     pub(crate) auth_padding: usize,
+    pub(crate) padding: Padding,
+    pub(crate) rekey: RekeyPolicy,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) key_log: Option<Arc<dyn KeyLog>>,
     /// Deadline of a whole handshake.
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
@@ -30,15 +45,23 @@ pub struct Config {
 }
 
 impl Config {
-    /// We are `identity`, and talk to whom `trust` accepts.
-    pub fn new(identity: impl Into<Arc<Identity>>, trust: impl Trust + 'static) -> Self {
+    /// We are who `signer` signs for (an [`Identity`](crate::Identity), or a key elsewhere), and talk to whom `trust` accepts.
+    pub fn new(signer: impl Signer + 'static, trust: impl Trust + 'static) -> Self {
         Config {
-            identity: identity.into(),
+            public_key: signer.public_key(),
+            signer: Arc::new(signer),
             trust: Arc::new(trust),
             context: Arc::from([]),
             services: None,
             allow_own_key: false,
-            auth_padding: 0,
+            suites: None,
+            network_key: None,
+            auth_padding: AUTH_PADDING_BLOCK,
+            padding: Padding::None,
+            rekey: RekeyPolicy::default(),
+            keep_alive: None,
+            idle_timeout: None,
+            key_log: None,
             handshake_timeout: Duration::from_secs(HANDSHAKE_SECONDS),
             max_handshakes: MAX_HANDSHAKES,
             max_handshakes_per_address: MAX_HANDSHAKES_PER_ADDRESS,
@@ -69,10 +92,64 @@ impl Config {
         self
     }
 
-    /// Pads our AUTH message with so many zero bytes, which hide the length of what it holds; 0 by default, and no more than fits.
+    /// The suites that this side uses, most preferred first, and no others. As an initiator it offers them in this order; as a responder it takes the
+    /// first that is offered. By default all: hybrid before classical, and AES-256-GCM before ChaCha20-Poly1305 only where both machines have
+    /// instructions for it.
     #[must_use]
-    pub fn auth_padding(mut self, padding: usize) -> Self {
-        self.auth_padding = padding;
+    pub fn suites(mut self, suites: impl IntoIterator<Item = Suite>) -> Self {
+        self.suites = Some(suites.into_iter().collect());
+        self
+    }
+
+    /// Sets the secret that all members of a network share: without it nobody gets a single byte from this side as a responder.
+    #[must_use]
+    pub fn network_key(mut self, key: NetworkKey) -> Self {
+        self.network_key = Some(key);
+        self
+    }
+
+    /// Pads the plaintext of our AUTH message to a multiple of so many bytes, so that raw keys and short certificate chains look alike; 1,024
+    /// by default, as far as it fits. 0 and 1 mean no padding.
+    #[must_use]
+    pub fn auth_padding(mut self, block: usize) -> Self {
+        self.auth_padding = block;
+        self
+    }
+
+    /// Pads every record that we send; none by default.
+    #[must_use]
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.padding = padding;
+        self
+    }
+
+    /// When we change the key of our direction: after 64 GiB or 15 minutes by default.
+    #[must_use]
+    pub fn rekey(mut self, policy: RekeyPolicy) -> Self {
+        self.rekey = policy;
+        self
+    }
+
+    /// Sends a KEEPALIVE whenever we have sent nothing for so long, at least 1 ms; off by default. A [`Stream`](crate::stream::Stream) does so while it is
+    /// being read; a [`WriteHalf`](crate::stream::WriteHalf) has a future for it.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = Some(interval.clamp(Duration::from_millis(1), MAX_IDLE));
+        self
+    }
+
+    /// Ends a session from whose peer nothing came for so long, at least 1 ms, while we read; off by default. The peer has to send keepalives for this
+    /// to make sense.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout.clamp(Duration::from_millis(1), MAX_IDLE));
+        self
+    }
+
+    /// Writes every secret of every session to a key log, for debugging. Who has it reads everything.
+    #[must_use]
+    pub fn dangerous_key_log(mut self, log: impl KeyLog + 'static) -> Self {
+        self.key_log = Some(Arc::new(log));
         self
     }
 
@@ -97,9 +174,14 @@ impl Config {
         self
     }
 
-    /// Our identity.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    /// Who signs for us.
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
+    }
+
+    /// Our public key.
+    pub fn public_key(&self) -> PublicKey {
+        self.public_key
     }
 
     /// Our trust.
@@ -111,7 +193,23 @@ impl Config {
         if self.context.len() > MAX_CONTEXT_LEN {
             return Err(Misuse::Context);
         }
+        if let Some(suites) = &self.suites {
+            let twice = suites.iter().enumerate().any(|(n, suite)| suites.iter().skip(n + 1).any(|other| other == suite));
+            if suites.is_empty() || suites.len() > MAX_SUITES || twice {
+                return Err(Misuse::Suites);
+            }
+        }
         self.services.iter().flat_map(|services| services.iter()).try_for_each(|service| check_service(service))
+    }
+
+    /// What we offer as an initiator, most preferred first.
+    pub(crate) fn offer(&self) -> Vec<Suite> {
+        self.suites.as_ref().map_or_else(|| Suite::preferred(has_aes()).to_vec(), |suites| suites.to_vec())
+    }
+
+    /// What we choose as a responder from an offer (specification, section 6.7).
+    pub(crate) fn choose(&self, offer: &[u16]) -> Option<Suite> {
+        choose(self.suites.as_deref(), has_aes(), offer)
     }
 
     pub(crate) fn offers(&self, service: &str) -> bool {
@@ -119,13 +217,52 @@ impl Config {
     }
 }
 
+fn choose(own: Option<&[Suite]>, has_aes: bool, offer: &[u16]) -> Option<Suite> {
+    if let Some(own) = own {
+        return own.iter().copied().find(|suite| offer.contains(&suite.code()));
+    }
+    let offered = || offer.iter().filter_map(|code| Suite::from_code(*code));
+    let best = offered().max_by_key(|suite| suite.is_hybrid())?;
+    let mut equals = offered().filter(|suite| suite.is_hybrid() == best.is_hybrid());
+    if has_aes {
+        return equals.next();
+    }
+    equals.clone().find(|suite| suite.aead() == Aead::ChaCha20Poly1305).or_else(|| equals.next())
+}
+
+/// The longest interval and idle timeout: a year.
+const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3_600);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("identity", &self.identity)
+            .field("signer", &self.signer)
             .field("services", &self.services)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // [HS-5] The responder's own preference decides; between AES and ChaCha20 the initiator's order, unless there are no instructions here.
+    #[test]
+    fn the_responder_chooses() {
+        let [chacha, hybrid_chacha, aes, hybrid_aes] = Suite::ALL;
+        let pick = |own: Option<&[Suite]>, has_aes, offer: &[Suite]| {
+            choose(own, has_aes, &offer.iter().map(|suite| suite.code()).collect::<Vec<_>>())
+        };
+        for has_aes in [false, true] {
+            assert_eq!(pick(None, has_aes, &[chacha, hybrid_chacha]), Some(hybrid_chacha));
+            assert_eq!(pick(None, has_aes, &[chacha, aes]), Some(chacha));
+            assert_eq!(pick(None, has_aes, &[aes]), Some(aes));
+            assert_eq!(pick(Some(&[aes, hybrid_aes]), has_aes, &[hybrid_aes, aes]), Some(aes));
+            assert_eq!(pick(Some(&[hybrid_aes]), has_aes, &[chacha]), None);
+        }
+        assert_eq!(pick(None, true, &[chacha, hybrid_aes, hybrid_chacha]), Some(hybrid_aes));
+        assert_eq!(pick(None, false, &[chacha, hybrid_aes, hybrid_chacha]), Some(hybrid_chacha));
+        assert_eq!(choose(None, true, &[0x7777]), None);
     }
 }

@@ -33,8 +33,12 @@ pub enum Error {
     Tampered(Sealed),
     /// The transport ended before the peer said that it was done.
     Truncated,
-    /// A record counter reached its limit.
+    /// Nothing came from the peer for longer than the idle timeout.
+    Idle,
+    /// A limit of the record key was reached.
     Exhausted,
+    /// What signs for this side did not sign; why.
+    Signer(Box<str>),
     /// The peer ended the connection with an alert.
     AlertReceived(ReceivedAlert),
     /// This side used the session in a way that it does not allow.
@@ -96,6 +100,10 @@ pub enum Untrusted {
     Confirmation,
     /// Its public key is not canonical, not a point of the curve, or of small order.
     WeakKey,
+    /// The tag of the network key is wrong or missing.
+    NetworkKey,
+    /// It uses a network key, and this side has none.
+    NetworkKeyUnexpected,
     /// The key agreement gave zero.
     ZeroSecret,
     /// It sent our own nonce or share back.
@@ -148,6 +156,16 @@ pub enum Misuse {
     Text,
     /// Use of a session whose verdict has not come.
     VerdictPending,
+    /// A record was opened while the REKEY before it waited to be completed.
+    RekeyPending,
+    /// More rekeys than the peer would take: other records have to come between.
+    RekeyStorm,
+    /// A network key of zeros.
+    NetworkKey,
+    /// A list of suites that is empty, or names one twice.
+    Suites,
+    /// An export with a label, context or length that the specification does not allow.
+    Export,
 }
 
 /// A refusal of an authenticated initiator, as the VERDICT carries it.
@@ -212,6 +230,10 @@ pub enum Alert {
     Internal,
     /// The sender stops.
     ShuttingDown,
+    /// The receiver of the alert is no longer trusted.
+    Revoked,
+    /// HELLO has the tag of a network key, and the sender of the alert has none.
+    NetworkKey,
     /// A code that this version does not know.
     Unknown(u8),
 }
@@ -252,9 +274,9 @@ impl Error {
             | Error::Denied(_)
             | Error::Refused(_)
             | Error::AlertReceived(_) => Culprit::Peer,
-            Error::Tampered(_) | Error::Truncated => Culprit::Path,
+            Error::Tampered(_) | Error::Truncated | Error::Idle => Culprit::Path,
             Error::Misuse(_) => Culprit::Caller,
-            Error::Exhausted | Error::Internal(_) | Error::Entropy => Culprit::Local,
+            Error::Exhausted | Error::Signer(_) | Error::Internal(_) | Error::Entropy => Culprit::Local,
         }
     }
 
@@ -265,9 +287,14 @@ impl Error {
             Error::Unexpected { .. } => Some(Alert::UnexpectedMessage),
             Error::UnsupportedVersion(_) => Some(Alert::UnsupportedVersion),
             Error::NoCommonSuite => Some(Alert::NoCommonSuite),
+            // A wrong confirmation is not told from something that does not open: section 8.2.
+            Error::Tampered(_) | Error::Untrusted(Untrusted::Confirmation) => Some(Alert::BadRecord),
+            // [NK-3]
+            Error::Untrusted(Untrusted::NetworkKey) => None,
+            Error::Untrusted(Untrusted::NetworkKeyUnexpected) => Some(Alert::NetworkKey),
             Error::Untrusted(_) => Some(Alert::Refused),
-            Error::Tampered(_) => Some(Alert::BadRecord),
-            Error::Internal(_) | Error::Entropy => Some(Alert::Internal),
+            Error::Idle => Some(Alert::Timeout),
+            Error::Signer(_) | Error::Internal(_) | Error::Entropy => Some(Alert::Internal),
             Error::Denied(_)
             | Error::Refused(_)
             | Error::Truncated
@@ -332,6 +359,8 @@ impl Alert {
             Alert::Busy => 8,
             Alert::Internal => 9,
             Alert::ShuttingDown => 10,
+            Alert::Revoked => 11,
+            Alert::NetworkKey => 12,
             Alert::Unknown(code) => code,
         }
     }
@@ -349,6 +378,8 @@ impl Alert {
             8 => Alert::Busy,
             9 => Alert::Internal,
             10 => Alert::ShuttingDown,
+            11 => Alert::Revoked,
+            12 => Alert::NetworkKey,
             code => Alert::Unknown(code),
         }
     }
@@ -366,6 +397,8 @@ impl Alert {
             Alert::Busy => "busy",
             Alert::Internal => "internal",
             Alert::ShuttingDown => "shutting_down",
+            Alert::Revoked => "revoked",
+            Alert::NetworkKey => "network_key",
             Alert::Unknown(_) => "unknown",
         }
     }
@@ -409,7 +442,9 @@ impl fmt::Display for Error {
             Error::Truncated => {
                 f.write_str("the connection ended before the peer finished: what came may be cut short")
             }
-            Error::Exhausted => f.write_str("the session has used up its record counter: open a new one"),
+            Error::Idle => f.write_str("nothing came from the peer within the idle timeout"),
+            Error::Exhausted => f.write_str("the session has used up its record key: open a new one"),
+            Error::Signer(why) => write!(f, "this side's key did not sign: {why}"),
             Error::AlertReceived(alert) => alert.fmt(f),
             Error::Misuse(misuse) => misuse.fmt(f),
             Error::Internal(what) => write!(f, "internal error, please report it: {what}"),
@@ -450,6 +485,8 @@ impl fmt::Display for Untrusted {
             Untrusted::Signature => f.write_str("the peer's signature does not verify"),
             Untrusted::Confirmation => f.write_str("the peer's key confirmation is wrong"),
             Untrusted::WeakKey => f.write_str("the peer's public key is weak or not a valid Ed25519 key"),
+            Untrusted::NetworkKey => f.write_str("the peer does not know the network key: the tag of its HELLO is wrong or missing"),
+            Untrusted::NetworkKeyUnexpected => f.write_str("the peer uses a network key, and this side has none"),
             Untrusted::ZeroSecret => f.write_str("the peer's key share is of small order"),
             Untrusted::Echo => f.write_str("the peer sent this side's own nonce or share back"),
             Untrusted::OwnKey => f.write_str("the peer presented this side's own key"),
@@ -487,6 +524,8 @@ impl fmt::Display for ReceivedAlert {
             Alert::Busy => write!(f, "{who} is busy: try again later")?,
             Alert::Internal => write!(f, "{who} failed")?,
             Alert::ShuttingDown => write!(f, "{who} is shutting down")?,
+            Alert::Revoked => write!(f, "{who} no longer trusts this side")?,
+            Alert::NetworkKey => write!(f, "{who} has no network key, but this side uses one")?,
             Alert::Unknown(code) => write!(f, "{who} ended the session with unknown alert {code}")?,
         }
         if self.text.is_empty() { Ok(()) } else { write!(f, " ({})", self.text.escape_debug()) }
@@ -503,6 +542,11 @@ impl fmt::Display for Misuse {
             Misuse::Context => "an application context has at most 255 bytes",
             Misuse::Text => "a text has at most 255 bytes and no control characters",
             Misuse::VerdictPending => "the responder's verdict has not come yet",
+            Misuse::RekeyPending => "the peer's rekey has not been completed",
+            Misuse::RekeyStorm => "a rekey too soon after others: the peer would refuse it",
+            Misuse::NetworkKey => "a network key is not all zero",
+            Misuse::Suites => "a list of suites names at least one, and none twice",
+            Misuse::Export => "an export has a label of 1 to 255 bytes, a context of at most 65,535 and 1 to 8,160 bytes of output",
         })
     }
 }

@@ -3,6 +3,7 @@
     not(feature = "tokio"),
     doc = "The core of Countersign: handshake and session without sockets. See README.md."
 )]
+#![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub, unnameable_types)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
@@ -12,12 +13,15 @@
 )]
 
 extern crate alloc;
+#[cfg(all(test, not(feature = "std")))]
+extern crate std;
 
 pub mod config;
 pub mod crypto;
 pub mod error;
 pub mod handshake;
 pub mod identity;
+pub mod keylog;
 pub mod limits;
 #[cfg(feature = "tokio")]
 pub mod net;
@@ -36,4 +40,5 @@ pub use identity::{Identity, PeerId, PublicKey};
 pub use net::Listener;
 #[cfg(feature = "tokio")]
 pub use stream::Stream;
+#[cfg(feature = "std")]
 pub use trust::TrustFile;

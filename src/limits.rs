@@ -24,6 +24,13 @@ pub const SESSION_ID_LEN: usize = 16;
 /// An X25519 public share.
 pub const X25519_LEN: usize = 32;
 
+/// An ML-KEM-768 encapsulation key.
+pub const MLKEM_KEY_LEN: usize = 1_184;
+/// An ML-KEM-768 ciphertext.
+pub const MLKEM_CIPHERTEXT_LEN: usize = 1_088;
+/// A network key, and its tag in HELLO.
+pub const NETWORK_KEY_LEN: usize = 32;
+
 /// Body of HELLO and of HELLO_REPLY.
 pub const MAX_HELLO_LEN: usize = 2_048;
 /// Body of AUTH_R and of AUTH_I.
@@ -44,8 +51,22 @@ pub const MAX_TEXT_LEN: usize = 255;
 pub const MAX_CONTENT_LEN: usize = 65_536;
 /// Body of RECORD: kind, content, length of the padding, tag.
 pub const MAX_RECORD_LEN: usize = 1 + MAX_CONTENT_LEN + 2 + TAG_LEN;
-/// Records sealed under one key.
+/// Records sealed under one key of ChaCha20-Poly1305.
 pub const MAX_RECORDS: u64 = 1 << 48;
+/// Records sealed under one key of AES-256-GCM.
+pub const MAX_RECORDS_AES: u64 = 1 << 32;
+/// Bytes of plaintext sealed under one key of AES-256-GCM.
+pub const MAX_KEY_BYTES_AES: u64 = 1 << 38;
+/// REKEY records of a direction that need no other records between them.
+pub const REKEY_BURST: u64 = 16;
+/// Other records of a direction that each further REKEY needs.
+pub const REKEY_SPACING: u64 = 4;
+/// Content of a REKEY record.
+pub const REKEY_LEN: usize = 40;
+/// Bytes of one export.
+pub const MAX_EXPORT_LEN: usize = 8_160;
+/// Context of an export.
+pub const MAX_EXPORT_CONTEXT_LEN: usize = 65_535;
 
 /// Default deadline of a whole handshake, in seconds.
 pub const HANDSHAKE_SECONDS: u64 = 10;
@@ -53,3 +74,10 @@ pub const HANDSHAKE_SECONDS: u64 = 10;
 pub const MAX_HANDSHAKES: usize = 1_024;
 /// Default bound on unfinished handshakes from one address.
 pub const MAX_HANDSHAKES_PER_ADDRESS: usize = 64;
+
+/// Default block to which the plaintexts of AUTH_R and AUTH_I are padded.
+pub const AUTH_PADDING_BLOCK: usize = 1_024;
+/// Default number of bytes after which a direction gets a new key.
+pub const REKEY_BYTES: u64 = 1 << 36;
+/// Default age at which a direction gets a new key, in seconds.
+pub const REKEY_SECONDS: u64 = 900;

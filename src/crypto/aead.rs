@@ -1,12 +1,11 @@
-//! ChaCha20-Poly1305 (RFC 8439) whose nonce belongs to the key: key, iv and counter are one value that can't be cloned.
+//! The AEAD of a suite, whose nonce belongs to the key: key, iv, counter and limits are one value that can't be cloned.
 
-use alloc::boxed::Box;
 use core::fmt;
 
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
-
+use crate::crypto::backend::Cipher;
+use crate::crypto::suite::Aead;
 use crate::error::{Error, Sealed};
-use crate::limits::{MAX_RECORDS, TAG_LEN};
+use crate::limits::{MAX_KEY_BYTES_AES, MAX_RECORDS, MAX_RECORDS_AES, TAG_LEN};
 use crate::secret::Secret;
 
 /// Seals what this side sends.
@@ -16,88 +15,145 @@ pub struct SealingKey(Keyed);
 pub struct OpeningKey(Keyed);
 
 struct Keyed {
-    cipher: Box<ChaCha20Poly1305>,
+    cipher: Cipher,
+    aead: Aead,
     iv: Secret<12>,
     counter: u64,
+    /// Bytes of plaintext under this key.
+    bytes: u64,
+}
+
+impl Aead {
+    /// How many records may be sealed under one key (specification, section 11.1).
+    pub fn max_records(self) -> u64 {
+        match self {
+            Aead::ChaCha20Poly1305 => MAX_RECORDS,
+            Aead::Aes256Gcm => MAX_RECORDS_AES,
+        }
+    }
+
+    /// How many bytes of plaintext may be sealed under one key.
+    pub fn max_bytes(self) -> u64 {
+        match self {
+            Aead::ChaCha20Poly1305 => u64::MAX,
+            Aead::Aes256Gcm => MAX_KEY_BYTES_AES,
+        }
+    }
 }
 
 impl SealingKey {
     /// A key whose counter is at 0.
-    pub fn new(key: &Secret<32>, iv: Secret<12>) -> Self {
-        SealingKey(Keyed::new(key, iv, 0))
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>) -> Result<Self, Error> {
+        Keyed::new(aead, key, iv, 0).map(SealingKey)
     }
 
     /// A key whose counter is elsewhere, for test vectors. Sealing twice at one counter gives the plaintexts away.
-    pub fn dangerous_at(key: &Secret<32>, iv: Secret<12>, counter: u64) -> Self {
-        SealingKey(Keyed::new(key, iv, counter))
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn dangerous_at(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
+        Keyed::new(aead, key, iv, counter).map(SealingKey)
     }
 
     /// Encrypts `text` in place and returns the tag.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] when the counter is at its limit.
+    /// [`Error::Exhausted`] when a limit of the key is reached.
     pub fn seal(&mut self, ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
-        let nonce = self.0.next_nonce()?;
-        let tag = self.0.cipher.encrypt_inout_detached(&nonce.into(), ad, text.into());
-        tag.map(Into::into).map_err(|_| Error::Internal("the AEAD refused a text within its limits"))
+        let nonce = self.0.next_nonce(text.len())?;
+        self.0.cipher.seal(nonce, ad, text)
     }
 
     /// How many have been sealed.
     pub fn counter(&self) -> u64 {
         self.0.counter
     }
+
+    /// Whether half of what this key may seal has been sealed.
+    pub fn is_half_used(&self) -> bool {
+        self.0.counter >= self.0.aead.max_records() / 2 || self.0.bytes >= self.0.aead.max_bytes() / 2
+    }
+
+    /// Whether there is room for one more record of at most `len` bytes, and one after it.
+    pub fn has_room(&self, len: usize) -> bool {
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        let bytes = self.0.bytes.saturating_add(len).saturating_add(RESERVE);
+        self.0.counter < self.0.aead.max_records() - 1 && bytes <= self.0.aead.max_bytes()
+    }
+
+    /// The AEAD.
+    pub fn aead(&self) -> Aead {
+        self.0.aead
+    }
 }
 
 impl OpeningKey {
     /// A key whose counter is at 0.
-    pub fn new(key: &Secret<32>, iv: Secret<12>) -> Self {
-        OpeningKey(Keyed::new(key, iv, 0))
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>) -> Result<Self, Error> {
+        Keyed::new(aead, key, iv, 0).map(OpeningKey)
     }
 
     /// A key whose counter is elsewhere, for test vectors.
-    pub fn dangerous_at(key: &Secret<32>, iv: Secret<12>, counter: u64) -> Self {
-        OpeningKey(Keyed::new(key, iv, counter))
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn dangerous_at(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
+        Keyed::new(aead, key, iv, counter).map(OpeningKey)
     }
 
     /// Decrypts `sealed` in place and returns the plaintext, which is what precedes the tag.
     ///
     /// # Errors
-    /// [`Error::Tampered`] if it does not open, [`Error::Exhausted`] when the counter is at its limit.
+    /// [`Error::Tampered`] if it does not open, [`Error::Exhausted`] when a limit of the key is reached.
     pub fn open<'a>(&mut self, ad: &[u8], sealed: &'a mut [u8], what: Sealed) -> Result<&'a mut [u8], Error> {
-        let nonce = self.0.next_nonce()?;
-        let (text, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(Error::Tampered(what))?;
-        let tag = &(*tag).into();
-        self.0
-            .cipher
-            .decrypt_inout_detached(&nonce.into(), ad, (&mut *text).into(), tag)
-            .map_err(|_| Error::Tampered(what))?;
-        Ok(text)
+        let len = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Tampered(what))?;
+        let nonce = self.0.next_nonce(len)?;
+        if !self.0.cipher.open(nonce, ad, sealed) {
+            return Err(Error::Tampered(what));
+        }
+        sealed.get_mut(..len).ok_or(Error::Tampered(what))
     }
 
     /// How many have been opened.
     pub fn counter(&self) -> u64 {
         self.0.counter
     }
+
+    /// The AEAD.
+    pub fn aead(&self) -> Aead {
+        self.0.aead
+    }
 }
 
 impl Keyed {
-    fn new(key: &Secret<32>, iv: Secret<12>, counter: u64) -> Self {
-        Keyed { cipher: Box::new(ChaCha20Poly1305::new(key.expose().into())), iv, counter }
+    fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
+        Ok(Keyed { cipher: Cipher::new(aead, key)?, aead, iv, counter, bytes: 0 })
     }
 
     /// iv xor (zeros(4) || u64(counter)); counts first, so that no nonce can come twice.
-    fn next_nonce(&mut self) -> Result<[u8; 12], Error> {
+    fn next_nonce(&mut self, len: usize) -> Result<[u8; 12], Error> {
         // [RE-2]
-        if self.counter >= MAX_RECORDS {
+        let bytes = self.bytes.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        if self.counter >= self.aead.max_records() || bytes > self.aead.max_bytes() {
             return Err(Error::Exhausted);
         }
         let mut nonce = *self.iv.expose();
         let counter = self.counter.to_be_bytes();
         nonce.iter_mut().skip(4).zip(counter).for_each(|(byte, count)| *byte ^= count);
         self.counter += 1;
+        self.bytes = bytes;
         Ok(nonce)
     }
 }
+
+/// Room that is kept for END, an alert or a rekey, padded as far as it goes.
+const RESERVE: u64 = 65_555;
 
 impl fmt::Debug for SealingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,21 +171,38 @@ impl fmt::Debug for OpeningKey {
 mod tests {
     use super::*;
 
-    fn pair(counter: u64) -> (SealingKey, OpeningKey) {
+    fn pair(aead: Aead, counter: u64) -> (SealingKey, OpeningKey) {
         let key = Secret::take(&mut [1; 32]);
-        let sealing = SealingKey::dangerous_at(&key, Secret::take(&mut [2; 12]), counter);
-        (sealing, OpeningKey::dangerous_at(&key, Secret::take(&mut [2; 12]), counter))
+        let sealing = SealingKey::dangerous_at(aead, &key, Secret::take(&mut [2; 12]), counter).unwrap();
+        (sealing, OpeningKey::dangerous_at(aead, &key, Secret::take(&mut [2; 12]), counter).unwrap())
     }
 
     // [RE-2] The last record that a counter allows works; the next is refused on both sides.
     #[test]
     fn the_counter_ends_before_it_wraps() {
-        let (mut sealing, mut opening) = pair(MAX_RECORDS - 1);
+        for aead in [Aead::ChaCha20Poly1305, Aead::Aes256Gcm] {
+            let (mut sealing, mut opening) = pair(aead, aead.max_records() - 1);
+            let mut record = std::vec![5; 40];
+            let tag = sealing.seal(b"ad", &mut record[..24]).unwrap();
+            record[24..].copy_from_slice(&tag);
+            assert_eq!(opening.open(b"ad", &mut record, Sealed::Record).unwrap(), [5; 24]);
+            assert_eq!(sealing.seal(b"ad", &mut record), Err(Error::Exhausted));
+            assert_eq!(opening.open(b"ad", &mut record, Sealed::Record), Err(Error::Exhausted));
+        }
+    }
+
+    // [RE-2] So many bytes go under one key of AES-256-GCM, and not one more.
+    #[test]
+    fn the_bytes_of_a_key_end() {
+        let (mut sealing, mut opening) = pair(Aead::Aes256Gcm, 0);
+        sealing.0.bytes = MAX_KEY_BYTES_AES - 24;
+        opening.0.bytes = MAX_KEY_BYTES_AES - 24;
+        assert!(sealing.is_half_used() && !sealing.has_room(1));
         let mut record = std::vec![5; 40];
+        assert_eq!(sealing.seal(b"ad", &mut record[..25]), Err(Error::Exhausted));
         let tag = sealing.seal(b"ad", &mut record[..24]).unwrap();
         record[24..].copy_from_slice(&tag);
-        assert_eq!(opening.open(b"ad", &mut record, Sealed::Record).unwrap(), [5; 24]);
-        assert_eq!(sealing.seal(b"ad", &mut record), Err(Error::Exhausted));
-        assert_eq!(opening.open(b"ad", &mut record, Sealed::Record), Err(Error::Exhausted));
+        assert!(opening.open(b"ad", &mut record, Sealed::Record).is_ok());
+        assert_eq!(opening.open(b"ad", &mut [0; 17], Sealed::Record), Err(Error::Exhausted));
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod aead;
 pub mod agreement;
+pub mod backend;
+pub mod network;
 pub mod schedule;
 pub mod signature;
 pub mod suite;

@@ -4,18 +4,30 @@ use alloc::vec::Vec;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::crypto::aead::{OpeningKey, SealingKey};
 use crate::crypto::agreement::SharedSecret;
-use crate::error::{Error, Untrusted};
-use crate::limits::{CONFIRM_LEN, PROTOCOL, SESSION_ID_LEN};
+use crate::crypto::network::NetworkKey;
+use crate::crypto::suite::Aead;
+use crate::error::{Error, Misuse, Untrusted};
+use crate::limits::{
+    CONFIRM_LEN, MAX_EXPORT_CONTEXT_LEN, MAX_EXPORT_LEN, NETWORK_KEY_LEN, PROTOCOL, REKEY_LEN, SESSION_ID_LEN,
+};
 use crate::role::Role;
 use crate::secret::Secret;
 
 /// A transcript hash.
 pub type TranscriptHash = [u8; 32];
+
+/// `early_secret`: holds the network key, or zeros where there is none.
+#[derive(Debug)]
+pub struct EarlySecret(Secret<32>);
+
+/// `network_tag_key`: proves knowledge of the network key.
+#[derive(Debug)]
+pub struct NetworkTagKey(Secret<32>);
 
 /// `handshake_secret`: gives the keys of the AUTH messages, then the master secret.
 #[derive(Debug)]
@@ -25,7 +37,7 @@ pub struct HandshakeSecret(Secret<32>);
 #[derive(Debug)]
 pub struct MasterSecret(Secret<32>);
 
-/// A secret from which the key and iv of one direction come.
+/// A secret from which the key and iv of one direction come, and the secret after it.
 #[derive(Debug)]
 pub struct TrafficSecret(Secret<32>);
 
@@ -33,16 +45,57 @@ pub struct TrafficSecret(Secret<32>);
 #[derive(Debug)]
 pub struct ConfirmKey(Secret<32>);
 
-impl HandshakeSecret {
-    /// `Extract(ExpandLabel(early_secret, "derived", "", 32), shared)`, with `early_secret = Extract(zeros, zeros)`.
+/// `exporter_secret`: keying material for the application.
+#[derive(Debug)]
+pub struct Exporter(Secret<32>);
+
+impl EarlySecret {
+    /// `Extract(zeros, network_key)`.
     ///
     /// # Errors
     /// [`Error::Internal`], as everywhere here: a backend failed at what can't fail.
-    pub fn new(shared: &SharedSecret) -> Result<Self, Error> {
-        let early = extract(&[0; 32], &[0; 32])?;
-        extract(derived(&early)?.expose(), shared.expose()).map(HandshakeSecret)
+    pub fn new(network_key: Option<&NetworkKey>) -> Result<Self, Error> {
+        extract(&[0; 32], network_key.map_or(&[0; NETWORK_KEY_LEN], |key| key.expose())).map(EarlySecret)
     }
 
+    /// `ExpandLabel(early_secret, "network tag", "", 32)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn network_tag_key(&self) -> Result<NetworkTagKey, Error> {
+        expand_label(&self.0, "network tag", None, &[]).map(NetworkTagKey)
+    }
+
+    /// `Extract(ExpandLabel(early_secret, "derived", "", 32), shared)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn into_handshake(self, shared: &SharedSecret) -> Result<HandshakeSecret, Error> {
+        extract(derived(&self.0)?.expose(), shared.expose()).map(HandshakeSecret)
+    }
+}
+
+impl NetworkTagKey {
+    /// The tag of a HELLO, given in parts without its tag.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn compute(&self, hello: &[&[u8]]) -> Result<[u8; NETWORK_KEY_LEN], Error> {
+        hmac(self.0.expose(), hello)
+    }
+
+    /// Compares a received tag in constant time.
+    ///
+    /// # Errors
+    /// [`Untrusted::NetworkKey`].
+    pub fn check(&self, hello: &[&[u8]], received: &[u8; NETWORK_KEY_LEN]) -> Result<(), Error> {
+        // [NK-2]
+        let equal = self.compute(hello)?.ct_eq(received);
+        if bool::from(equal) { Ok(()) } else { Err(Error::Untrusted(Untrusted::NetworkKey)) }
+    }
+}
+
+impl HandshakeSecret {
     /// `ExpandLabel(handshake_secret, "handshake " role, TH_hello, 32)`.
     ///
     /// # Errors
@@ -77,6 +130,22 @@ impl MasterSecret {
         expand_label(&self.0, "traffic", Some(role), th_final).map(TrafficSecret)
     }
 
+    /// `ExpandLabel(master_secret, "exporter", TH_final, 32)`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn exporter(&self, th_final: &TranscriptHash) -> Result<Exporter, Error> {
+        expand_label(&self.0, "exporter", None, th_final).map(Exporter)
+    }
+
+    /// `ExpandLabel(master_secret, "channel binding", TH_final, 32)`. Public.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn channel_binding(&self, th_final: &TranscriptHash) -> Result<[u8; 32], Error> {
+        expand_label(&self.0, "channel binding", None, th_final).map(|value| *value.expose())
+    }
+
     /// `ExpandLabel(master_secret, "session id", TH_final, 16)`. Public.
     ///
     /// # Errors
@@ -87,20 +156,56 @@ impl MasterSecret {
 }
 
 impl TrafficSecret {
+    /// A secret given in bytes, for test vectors and tools that read key logs.
+    pub fn take(bytes: &mut [u8; 32]) -> Self {
+        TrafficSecret(Secret::take(bytes))
+    }
+
+    /// The bytes, for a key log.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
     /// The key that seals this direction.
     ///
     /// # Errors
     /// [`Error::Internal`].
-    pub fn sealing_key(&self) -> Result<SealingKey, Error> {
-        Ok(SealingKey::new(&self.key()?, self.iv()?))
+    pub fn sealing_key(&self, aead: Aead) -> Result<SealingKey, Error> {
+        SealingKey::new(aead, &self.key()?, self.iv()?)
     }
 
     /// The key that opens this direction.
     ///
     /// # Errors
     /// [`Error::Internal`].
-    pub fn opening_key(&self) -> Result<OpeningKey, Error> {
-        Ok(OpeningKey::new(&self.key()?, self.iv()?))
+    pub fn opening_key(&self, aead: Aead) -> Result<OpeningKey, Error> {
+        OpeningKey::new(aead, &self.key()?, self.iv()?)
+    }
+
+    /// As [`TrafficSecret::sealing_key`], with a counter that is elsewhere, for tests.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn dangerous_sealing_key_at(&self, aead: Aead, counter: u64) -> Result<SealingKey, Error> {
+        SealingKey::dangerous_at(aead, &self.key()?, self.iv()?, counter)
+    }
+
+    /// As [`TrafficSecret::opening_key`], with a counter that is elsewhere, for tests.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn dangerous_opening_key_at(&self, aead: Aead, counter: u64) -> Result<OpeningKey, Error> {
+        OpeningKey::dangerous_at(aead, &self.key()?, self.iv()?, counter)
+    }
+
+    /// The secret after a REKEY record: `Extract(ExpandLabel(s, "rekey", content, 32), dh)`, with zeros where nothing was agreed.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn next(&self, content: &[u8; REKEY_LEN], dh: Option<&Secret<32>>) -> Result<Self, Error> {
+        // [RK-1]
+        let salt: Secret<32> = expand_label(&self.0, "rekey", None, content)?;
+        extract(salt.expose(), dh.map_or(&[0; 32], |dh| dh.expose())).map(TrafficSecret)
     }
 
     fn key(&self) -> Result<Secret<32>, Error> {
@@ -112,13 +217,46 @@ impl TrafficSecret {
     }
 }
 
+impl Exporter {
+    /// Fills `out` with keying material for a label and a context, as in RFC 5705: equal on both sides, different for every
+    /// session, label, context and length.
+    ///
+    /// # Errors
+    /// [`Misuse::Export`] unless the label has 1 to 255 bytes, the context at most 65,535, and `out` 1 to 8,160.
+    pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        // [KS-2]
+        let bad = Err(Error::Misuse(Misuse::Export));
+        let fits = (1..=255).contains(&label.len()) && context.len() <= MAX_EXPORT_CONTEXT_LEN;
+        if !fits || out.is_empty() || out.len() > MAX_EXPORT_LEN {
+            return bad;
+        }
+        let mut hash = Sha256::new();
+        for part in [label, context] {
+            hash.update(u32::try_from(part.len()).map_err(|_| Error::Misuse(Misuse::Export))?.to_be_bytes());
+            hash.update(part);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        expand_label_into(&self.0, "export", None, &digest, out)
+    }
+}
+
 impl ConfirmKey {
+    /// A key given in bytes, for tools that read key logs.
+    pub fn take(bytes: &mut [u8; 32]) -> Self {
+        ConfirmKey(Secret::take(bytes))
+    }
+
+    /// The bytes, for a key log.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
     /// The confirmation of a transcript hash.
     ///
     /// # Errors
     /// [`Error::Internal`].
     pub fn compute(&self, transcript_hash: &TranscriptHash) -> Result<[u8; CONFIRM_LEN], Error> {
-        hmac(self.0.expose(), transcript_hash)
+        hmac(self.0.expose(), &[transcript_hash])
     }
 
     /// Compares a received confirmation in constant time.
@@ -138,34 +276,44 @@ fn derived(secret: &Secret<32>) -> Result<Secret<32>, Error> {
 
 /// HKDF-Extract (RFC 5869, section 2.2).
 fn extract(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
-    hmac(salt, ikm).map(|mut prk| Secret::take(&mut prk))
+    hmac(salt, &[ikm]).map(|mut prk| Secret::take(&mut prk))
 }
 
-fn hmac(key: &[u8; 32], data: &[u8]) -> Result<[u8; 32], Error> {
+fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Result<[u8; 32], Error> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Error::Internal("HMAC refused a key of 32 bytes"))?;
-    mac.update(data);
+    parts.iter().for_each(|part| mac.update(part));
     Ok(mac.finalize().into_bytes().into())
 }
 
-/// `Expand(secret, u16(L) || u8(len(full)) || full || u8(len(ctx)) || ctx, L)` with `full = "countersign/1 " label`.
 fn expand_label<const L: usize>(
     secret: &Secret<32>,
     label: &str,
     role: Option<Role>,
     ctx: &[u8],
 ) -> Result<Secret<L>, Error> {
+    Secret::fill(|out| expand_label_into(secret, label, role, ctx, out))
+}
+
+/// `Expand(secret, u16(L) || u8(len(full)) || full || u8(len(ctx)) || ctx, L)` with `full = "countersign/1 " label`.
+fn expand_label_into(
+    secret: &Secret<32>,
+    label: &str,
+    role: Option<Role>,
+    ctx: &[u8],
+    out: &mut [u8],
+) -> Result<(), Error> {
     let failed = |_| Error::Internal("HKDF refused constants");
     let mut full = Vec::from(PROTOCOL.as_bytes());
     for part in [Some(label), role.map(Role::name)].into_iter().flatten() {
         full.push(b' ');
         full.extend_from_slice(part.as_bytes());
     }
-    let len = u16::try_from(L).map_err(failed)?.to_be_bytes();
+    let len = u16::try_from(out.len()).map_err(failed)?.to_be_bytes();
     let full_len = [u8::try_from(full.len()).map_err(failed)?];
     let ctx_len = [u8::try_from(ctx.len()).map_err(failed)?];
     let info: [&[u8]; 5] = [&len, &full_len, &full, &ctx_len, ctx];
     let hkdf = Hkdf::<Sha256>::from_prk(secret.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
-    Secret::fill(|out| hkdf.expand_multi_info(&info, out)).map_err(|_| Error::Internal("HKDF refused a length"))
+    hkdf.expand_multi_info(&info, out).map_err(|_| Error::Internal("HKDF refused a length"))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use rand_core::TryCryptoRng;
 
+use crate::crypto::backend::Signing;
 use crate::error::{Error, Untrusted};
 use crate::limits::{PROTOCOL, PUBLIC_KEY_LEN, SIGNATURE_LEN};
 use crate::role::Role;
@@ -23,7 +24,11 @@ pub struct SignatureInput([u8; SIGNATURE_INPUT_LEN]);
 pub struct PublicKey(VerifyingKey);
 
 /// A private key.
-pub struct PrivateKey(SigningKey);
+pub struct PrivateKey {
+    seed: Secret<32>,
+    signing: Signing,
+    public: PublicKey,
+}
 
 impl SignatureInput {
     pub(crate) fn new(role: Role, transcript_hash: &[u8; 32]) -> Self {
@@ -93,28 +98,34 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::Entropy`].
     pub fn generate(rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
-        let seed = Secret::<32>::fill(|bytes| rng.try_fill_bytes(bytes)).map_err(|_| Error::Entropy)?;
-        Ok(Self::from_seed(&seed))
+        Self::from_seed(Secret::fill(|bytes| rng.try_fill_bytes(bytes)).map_err(|_| Error::Entropy)?)
     }
 
     /// The key of a 32-byte seed (RFC 8032, section 5.1.5).
-    pub fn from_seed(seed: &Secret<32>) -> Self {
-        PrivateKey(SigningKey::from_bytes(seed.expose()))
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn from_seed(seed: Secret<32>) -> Result<Self, Error> {
+        let public = PublicKey(SigningKey::from_bytes(seed.expose()).verifying_key());
+        Ok(PrivateKey { signing: Signing::new(&seed)?, seed, public })
     }
 
     /// The seed, for writing a key file.
-    pub fn to_seed(&self) -> Secret<32> {
-        Secret::take(&mut self.0.to_bytes())
+    pub fn seed(&self) -> &Secret<32> {
+        &self.seed
     }
 
     /// The public half, computed from the seed.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        self.public
     }
 
     /// Signs.
-    pub fn sign(&self, input: &SignatureInput) -> [u8; SIGNATURE_LEN] {
-        self.0.sign(input.as_bytes()).to_bytes()
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn sign(&self, input: &SignatureInput) -> Result<[u8; SIGNATURE_LEN], Error> {
+        self.signing.sign(input.as_bytes())
     }
 }
 
@@ -185,9 +196,9 @@ mod tests {
     // [HS-19] A signature with S + L, which a lax verifier accepts, is refused; so is one by another role.
     #[test]
     fn verification_is_strict() {
-        let key = PrivateKey::from_seed(&Secret::take(&mut [3; 32]));
+        let key = PrivateKey::from_seed(Secret::take(&mut [3; 32])).unwrap();
         let input = SignatureInput::new(Role::Initiator, &[1; 32]);
-        let mut signature = key.sign(&input);
+        let mut signature = key.sign(&input).unwrap();
         assert!(key.public_key().verify(&input, &signature).is_ok());
         assert!(key.public_key().verify(&SignatureInput::new(Role::Responder, &[1; 32]), &signature).is_err());
         let order: [u8; 32] = [

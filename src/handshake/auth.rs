@@ -8,14 +8,15 @@ use bytes::{BufMut, BytesMut};
 
 use crate::config::Config;
 use crate::crypto::aead::{OpeningKey, SealingKey};
-use crate::crypto::schedule::{ConfirmKey, HandshakeSecret, TranscriptHash};
+use crate::crypto::schedule::{ConfirmKey, Exporter, HandshakeSecret, TrafficSecret, TranscriptHash};
 use crate::crypto::signature::SignatureInput;
 use crate::crypto::suite::Suite;
 use crate::error::{Error, Sealed};
 use crate::identity::{Credential, Peer};
+use crate::keylog::SessionLog;
 use crate::limits::{CONFIRM_LEN, HEADER_LEN, MAX_AUTH_LEN, SIGNATURE_LEN, TAG_LEN};
 use crate::role::Role;
-use crate::session::{Opener, Sealer, Session, SessionInfo};
+use crate::session::{Opener, Sealer, Session, SessionId, SessionInfo, Shares};
 use crate::transcript::{Item, Transcript};
 use crate::wire::frame::{Frame, FrameType, Header};
 use crate::wire::message::Auth;
@@ -35,11 +36,13 @@ pub(super) struct PeerVerified(pub(super) Peer);
 /// The keys of one side after HELLO_REPLY.
 #[derive(Debug)]
 pub(super) struct AuthKeys {
+    suite: Suite,
     secret: HandshakeSecret,
     sealing: SealingKey,
     opening: OpeningKey,
     confirm_local: ConfirmKey,
     confirm_peer: ConfirmKey,
+    log: Option<SessionLog>,
 }
 
 /// Our own AUTH message, waiting for its signature.
@@ -60,25 +63,57 @@ pub(super) struct Proven {
 }
 
 impl AuthKeys {
-    pub(super) fn new(secret: HandshakeSecret, local: Role, th_hello: &TranscriptHash) -> Result<Self, Error> {
-        Ok(AuthKeys {
-            sealing: secret.traffic(local, th_hello)?.sealing_key()?,
-            opening: secret.traffic(local.peer(), th_hello)?.opening_key()?,
-            confirm_local: secret.confirm(local, th_hello)?,
-            confirm_peer: secret.confirm(local.peer(), th_hello)?,
-            secret,
-        })
+    pub(super) fn new(
+        secret: HandshakeSecret,
+        suite: Suite,
+        local: Role,
+        th_hello: &TranscriptHash,
+        log: Option<SessionLog>,
+    ) -> Result<Self, Error> {
+        let (traffic_local, traffic_peer) =
+            (secret.traffic(local, th_hello)?, secret.traffic(local.peer(), th_hello)?);
+        let (confirm_local, confirm_peer) =
+            (secret.confirm(local, th_hello)?, secret.confirm(local.peer(), th_hello)?);
+        if let Some(log) = &log {
+            log.handshake(local, traffic_local.expose());
+            log.handshake(local.peer(), traffic_peer.expose());
+            log.confirm(local, confirm_local.expose());
+            log.confirm(local.peer(), confirm_peer.expose());
+        }
+        let sealing = traffic_local.sealing_key(suite.aead())?;
+        let opening = traffic_peer.opening_key(suite.aead())?;
+        Ok(AuthKeys { suite, secret, sealing, opening, confirm_local, confirm_peer, log })
     }
 
     /// The keys of the session, once the transcript is whole.
-    pub(super) fn into_session_keys(self, local: Role, transcript: &Transcript) -> Result<SessionKeys, Error> {
+    pub(super) fn into_session_keys(
+        self,
+        local: Role,
+        config: &Config,
+        transcript: &Transcript,
+    ) -> Result<SessionKeys, Error> {
+        let AuthKeys { suite, secret, log, .. } = self;
         let th_final = transcript.hash();
-        let master = self.secret.into_master()?;
+        let master = secret.into_master()?;
+        let traffic = |role: Role| -> Result<TrafficSecret, Error> {
+            let secret = master.traffic(role, &th_final)?;
+            log.iter().for_each(|log| log.traffic(role, 0, secret.expose()));
+            Ok(secret)
+        };
+        let mut sealer = Sealer::new(traffic(local)?, suite.aead())?;
+        let mut opener = Opener::new(traffic(local.peer())?, suite.aead())?;
+        sealer.set_padding(config.padding);
+        sealer.set_rekey_policy(config.rekey);
+        sealer.set_log(local, log.clone());
+        opener.set_log(local.peer(), log.clone());
         Ok(SessionKeys {
             role: local,
-            sealing: master.traffic(local, &th_final)?.sealing_key()?,
-            opening: master.traffic(local.peer(), &th_final)?.opening_key()?,
-            session_id: master.session_id(&th_final)?,
+            suite,
+            sealer,
+            opener: if local == Role::Initiator { opener.awaiting_verdict() } else { opener },
+            exporter: master.exporter(&th_final)?,
+            channel_binding: master.channel_binding(&th_final)?,
+            session_id: SessionId::new(master.session_id(&th_final)?),
         })
     }
 }
@@ -87,32 +122,31 @@ impl AuthKeys {
 #[derive(Debug)]
 pub(super) struct SessionKeys {
     role: Role,
-    sealing: SealingKey,
-    opening: OpeningKey,
-    session_id: [u8; crate::limits::SESSION_ID_LEN],
+    suite: Suite,
+    sealer: Sealer,
+    opener: Opener,
+    exporter: Exporter,
+    channel_binding: [u8; 32],
+    session_id: SessionId,
 }
 
 impl SessionKeys {
     /// A sealer for a refusal, which is all that is left to say.
     pub(super) fn into_sealer(self) -> Sealer {
-        Sealer::new(self.sealing)
+        self.sealer
     }
 
     /// Makes the session, for which every proof is needed.
     pub(super) fn into_session(
         self,
         service: String,
-        suite: Suite,
         peer: PeerVerified,
         _: SignatureChecked,
         _: KeyConfirmed,
     ) -> Box<Session> {
-        let opener = match self.role {
-            Role::Initiator => Opener::awaiting_verdict(self.opening),
-            Role::Responder => Opener::new(self.opening),
-        };
-        let info = SessionInfo::new(self.role, peer.0, self.session_id, service, suite);
-        Box::new(Session { sealer: Sealer::new(self.sealing), opener, info })
+        let SessionKeys { role, suite, sealer, opener, exporter, channel_binding, session_id } = self;
+        let info = SessionInfo { role, peer: peer.0, session_id, service, suite, channel_binding };
+        Box::new(Session { sealer, opener, shares: Shares::new(), exporter, info })
     }
 }
 
@@ -122,7 +156,7 @@ pub(super) fn begin(
     config: &Config,
     service: Option<&str>,
 ) -> Result<(Unsigned, SignatureInput), Error> {
-    let credential = Credential::RawKey(config.identity.public_key());
+    let credential = Credential::RawKey(config.public_key);
     let mut block = BytesMut::new();
     credential.block().encode(&mut block)?;
     let (frame, role) = match service {
@@ -130,9 +164,10 @@ pub(super) fn begin(
         Some(_) => (FrameType::AuthI, Role::Initiator),
     };
     let service_len = service.map_or(0, |service| 1 + service.len());
-    let len = service_len + block.len() + SIGNATURE_LEN + CONFIRM_LEN + TAG_LEN;
-    let padding = config.auth_padding.min(MAX_AUTH_LEN.saturating_sub(len));
-    let len = len + padding;
+    let len = service_len + block.len() + SIGNATURE_LEN + CONFIRM_LEN;
+    let target = len.checked_next_multiple_of(config.auth_padding).unwrap_or(len);
+    let padding = target.min(MAX_AUTH_LEN - TAG_LEN).saturating_sub(len);
+    let len = len + padding + TAG_LEN;
     let header = Header { frame, len }.encode();
     transcript.add(Item::Header, &[&header])?;
     let mut frame = BytesMut::with_capacity(HEADER_LEN + len);

@@ -9,14 +9,15 @@ use bytes::{Buf, BytesMut};
 use rand_core::TryCryptoRng;
 
 use crate::config::Config;
-use crate::crypto::agreement::{self, Ephemeral};
-use crate::crypto::schedule::HandshakeSecret;
+use crate::crypto::agreement::{self, MlKemShare, SharedSecret, X25519Share};
+use crate::crypto::schedule::EarlySecret;
 use crate::crypto::suite::{ShareKind, Suite};
 use crate::error::{Error, Failure, Malformed, Misuse, Untrusted};
 use crate::handshake::auth::{self, AuthKeys, PeerVerified, Proven, Unsigned};
 use crate::handshake::{Awaiting, Deciding, NeedInput, Sign, Signing, Step, VerifyPeer, fail, take};
 use crate::identity::{Credential, Peer, PeerId};
-use crate::limits::{NONCE_LEN, SIGNATURE_LEN};
+use crate::keylog::SessionLog;
+use crate::limits::{HEADER_LEN, NETWORK_KEY_LEN, NONCE_LEN, SIGNATURE_LEN};
 use crate::role::{Role, Stage};
 use crate::session::{Event, Progress, Session};
 use crate::transcript::{Item, Transcript};
@@ -33,10 +34,11 @@ pub struct Target {
     pub service: String,
 }
 
-/// Starts a handshake as the initiator: appends HELLO to `output`. Draws 32 bytes for the nonce, then 32 for the share.
+/// Starts a handshake as the initiator: appends HELLO to `output`. Draws 32 bytes for the nonce, 32 for the X25519 share and, if a
+/// hybrid suite is offered, 64 for the ML-KEM-768 share.
 ///
 /// # Errors
-/// [`Failure`] with [`Error::Misuse`] for a service or context that is too long, [`Error::Entropy`] if `rng` fails.
+/// [`Failure`] with [`Error::Misuse`] for a service, context or list of suites that can't be, [`Error::Entropy`] if `rng` fails.
 pub fn initiate(
     config: &Config,
     target: Target,
@@ -49,18 +51,30 @@ pub fn initiate(
 fn start(config: &Config, target: Target, rng: &mut impl TryCryptoRng, output: &mut BytesMut) -> Result<Step, Error> {
     config.check().and_then(|()| check_service(&target.service)).map_err(Error::Misuse)?;
     let nonce = agreement::nonce(rng)?;
-    let ephemeral = Ephemeral::generate(rng)?;
-    let offer: Vec<Suite> = Suite::ALL.into();
-    let share = Share { kind: ShareKind::X25519.code(), data: ephemeral.share().to_vec() };
-    let hello = Hello { nonce, suites: offer.iter().map(|suite| suite.code()).collect(), shares: [share].into() };
+    let x25519 = X25519Share::generate(rng)?;
+    let offer = config.offer();
+    let mlkem = offer.iter().any(|suite| suite.is_hybrid()).then(|| MlKemShare::generate(rng)).transpose()?;
+    let mut shares = Vec::from([Share { kind: ShareKind::X25519.code(), data: x25519.share().to_vec() }]);
+    if let Some(mlkem) = &mlkem {
+        shares.push(Share { kind: ShareKind::MlKem768.code(), data: mlkem.share().to_vec() });
+    }
+    let suites = offer.iter().map(|suite| suite.code()).collect();
     let mut body = BytesMut::new();
-    hello.encode(&mut body)?;
-    let header = Header { frame: FrameType::Hello, len: body.len() }.encode();
+    Hello { nonce, suites, shares, network_tag: None }.encode(&mut body)?;
+    let early = EarlySecret::new(config.network_key.as_ref())?;
+    let tag_len = if config.network_key.is_some() { NETWORK_KEY_LEN } else { 0 };
+    let header = Header { frame: FrameType::Hello, len: body.len() + tag_len }.encode();
+    if config.network_key.is_some() {
+        // [NK-1]
+        let tag = early.network_tag_key()?.compute(&[&header, &body])?;
+        body.extend_from_slice(&tag);
+    }
     let mut transcript = Transcript::new(&config.context)?;
     transcript.add(Item::Frame, &[&header, &body])?;
+    output.reserve(HEADER_LEN + body.len());
     output.extend_from_slice(&header);
     output.extend_from_slice(&body);
-    let state = AwaitHelloReply { config: config.clone(), target, transcript, offer, nonce, ephemeral };
+    let state = AwaitHelloReply { config: config.clone(), target, transcript, offer, nonce, early, x25519, mlkem };
     Ok(await_more(Awaiting::HelloReply(Box::new(state))))
 }
 
@@ -70,7 +84,9 @@ pub(super) struct AwaitHelloReply {
     transcript: Transcript,
     offer: Vec<Suite>,
     nonce: [u8; NONCE_LEN],
-    ephemeral: Ephemeral,
+    early: EarlySecret,
+    x25519: X25519Share,
+    mlkem: Option<MlKemShare>,
 }
 
 impl AwaitHelloReply {
@@ -83,16 +99,28 @@ impl AwaitHelloReply {
         // [HS-8]
         let suite = Suite::from_code(reply.suite).filter(|suite| self.offer.contains(suite));
         let suite = suite.ok_or(Error::Malformed(Malformed::Field("suite")))?;
-        let share = reply.shares.try_into().map_err(|_| Error::Malformed(Malformed::Field("shares_r")))?;
+        let bad_shares = Error::Malformed(Malformed::Field("shares_r"));
+        if reply.shares.len() != suite.responder_len() {
+            return Err(bad_shares);
+        }
+        let (share, ciphertext) = reply.shares.split_first_chunk().ok_or(bad_shares.clone())?;
         // [HS-9]
-        if reply.nonce == self.nonce || share == self.ephemeral.share() {
+        if reply.nonce == self.nonce || share == self.x25519.share() {
             return Err(Error::Untrusted(Untrusted::Echo));
         }
-        let shared = self.ephemeral.agree(share)?;
+        // [HS-10]
+        let dh = self.x25519.agree(share)?;
+        let mlkem = match (suite.is_hybrid(), self.mlkem.take()) {
+            (false, _) => None,
+            (true, Some(mlkem)) => Some(mlkem.decapsulate(ciphertext.try_into().map_err(|_| bad_shares)?)),
+            (true, None) => return Err(Error::Internal("a hybrid suite was offered without its share")),
+        };
         self.transcript.add(Item::Frame, &[&frame.header, &frame.body])?;
-        let keys = AuthKeys::new(HandshakeSecret::new(&shared)?, Role::Initiator, &self.transcript.hash())?;
+        let log = SessionLog::new(self.config.key_log.as_ref(), &self.nonce, &reply.nonce, suite);
+        let secret = self.early.into_handshake(&SharedSecret::new(mlkem, &dh))?;
+        let keys = AuthKeys::new(secret, suite, Role::Initiator, &self.transcript.hash(), log)?;
         let AwaitHelloReply { config, target, transcript, .. } = *self;
-        Ok(await_more(Awaiting::AuthR(Box::new(AwaitAuthR { config, target, transcript, suite, keys }))))
+        Ok(await_more(Awaiting::AuthR(Box::new(AwaitAuthR { config, target, transcript, keys }))))
     }
 }
 
@@ -101,7 +129,6 @@ pub(super) struct AwaitAuthR {
     config: Config,
     target: Target,
     transcript: Transcript,
-    suite: Suite,
     keys: AuthKeys,
 }
 
@@ -113,7 +140,7 @@ impl AwaitAuthR {
         let proven = auth::check(frame, Role::Initiator, &mut self.transcript, &mut self.keys)?;
         // [ID-3]
         let key = proven.credential.public_key();
-        if *key == self.config.identity.public_key() && !self.config.allow_own_key {
+        if *key == self.config.public_key && !self.config.allow_own_key {
             return Err(Error::Untrusted(Untrusted::OwnKey));
         }
         // [HS-15]
@@ -169,10 +196,10 @@ pub(super) struct AwaitSignature {
 impl AwaitSignature {
     pub(super) fn signed(self, signature: &[u8; SIGNATURE_LEN], output: &mut BytesMut) -> Result<Step, Error> {
         let AwaitSignature { state, unsigned, proven, peer } = self;
-        let AwaitAuthR { target, mut transcript, suite, mut keys, .. } = state;
+        let AwaitAuthR { config, target, mut transcript, mut keys } = state;
         unsigned.finish(&mut transcript, &mut keys, signature, output)?;
-        let keys = keys.into_session_keys(Role::Initiator, &transcript)?;
-        let session = keys.into_session(target.service, suite, peer, proven.signature, proven.confirmation);
+        let keys = keys.into_session_keys(Role::Initiator, &config, &transcript)?;
+        let session = keys.into_session(target.service, peer, proven.signature, proven.confirmation);
         Ok(await_more(Awaiting::Verdict(Box::new(AwaitVerdict(session)))))
     }
 }

@@ -26,7 +26,7 @@ use bytes::BytesMut;
 
 use crate::crypto::signature::SignatureInput;
 use crate::error::{Alert, Error, Failure, ReceivedAlert};
-use crate::identity::Credential;
+use crate::identity::{Credential, SignerError};
 use crate::limits::SIGNATURE_LEN;
 use crate::role::{Role, Stage};
 use crate::session::Session;
@@ -99,10 +99,16 @@ impl NeedInput {
             Awaiting::Verdict(state) => {
                 return state.feed(input, output).map_err(|error| Failure { role, stage, error });
             }
-            Awaiting::Hello(state) => state.feed(input, output),
+            Awaiting::Hello(state) => return state.feed(input, output),
             Awaiting::AuthI(state) => state.feed(input),
         };
         step.map_err(|error| fail(role, stage, error, output))
+    }
+
+    /// Whether the peer has not shown yet that it knows our network key. Until then nothing may be sent, not even when this handshake fails: what
+    /// comes is to be discarded until the peer closes or the deadline passes (specification, section 8.6).
+    pub fn is_silent(&self) -> bool {
+        matches!(&self.0, Awaiting::Hello(state) if state.is_silent())
     }
 
     /// The message that it waits for.
@@ -190,11 +196,27 @@ impl Sign {
         &self.input
     }
 
-    /// Goes on with the signature.
+    /// Goes on with the signature, or with the reason why there is none.
     ///
     /// # Errors
-    /// [`Failure`] for a fault of our own.
-    pub fn signed(self, signature: &[u8; SIGNATURE_LEN], output: &mut BytesMut) -> Result<Step, Failure> {
+    /// [`Failure`] if there is none, or for a fault of our own.
+    pub fn signed(
+        self,
+        signature: Result<[u8; SIGNATURE_LEN], SignerError>,
+        output: &mut BytesMut,
+    ) -> Result<Step, Failure> {
+        let (role, stage) = match &self.next {
+            Signing::Initiator(_) => (Role::Initiator, Stage::AuthI),
+            Signing::Responder(_) => (Role::Responder, Stage::AuthR),
+        };
+        let signature = match signature {
+            Ok(signature) => &signature.clone(),
+            Err(error) => {
+                // HELLO_REPLY waits there; without AUTH_R it is of no use to anybody.
+                output.clear();
+                return Err(fail(role, stage, Error::Signer(error.into_text()), output));
+            }
+        };
         match self.next {
             Signing::Initiator(state) => {
                 state.signed(signature, output).map_err(|error| fail(Role::Initiator, Stage::AuthI, error, output))

@@ -6,15 +6,18 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::string::String;
 
+use base64ct::{Base64, Encoding};
 use ed25519_dalek::pkcs8::{DecodePrivateKey, KeypairBytes};
 use rand_core::TryRng;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::Ed25519PublicKey;
 use ssh_key::{Cipher, Kdf, LineEnding, PrivateKey as SshPrivateKey};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::crypto::network::NetworkKey;
 use crate::crypto::signature::PrivateKey;
 use crate::identity::Identity;
+use crate::limits::NETWORK_KEY_LEN;
 use crate::secret::Secret;
 
 /// Why a key file could not be read or written.
@@ -78,8 +81,7 @@ impl Identity {
     /// # Errors
     /// [`KeyFileError::Entropy`].
     pub fn to_openssh(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyFileError> {
-        let seed = self.private.to_seed();
-        let private = Ed25519PrivateKey::from_bytes(seed.expose());
+        let private = Ed25519PrivateKey::from_bytes(self.private.seed().expose());
         let public = Ed25519PublicKey(*self.public.as_bytes());
         let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });
         let failed = |_| KeyFileError::Damaged("the key could not be encoded");
@@ -104,17 +106,54 @@ impl Identity {
     }
 
     fn load(path: &Path, passphrase: Option<&[u8]>) -> Result<Self, KeyFileError> {
-        let file = File::open(path).map_err(KeyFileError::Io)?;
-        check_permissions(&file)?;
-        let mut text = Zeroizing::new(std::vec::Vec::with_capacity(MAX_KEY_FILE_LEN));
-        let max = u64::try_from(MAX_KEY_FILE_LEN).unwrap_or(u64::MAX);
-        file.take(max).read_to_end(&mut text).map_err(KeyFileError::Io)?;
-        if text.len() == MAX_KEY_FILE_LEN {
-            return Err(KeyFileError::Unsupported("a file of more than 16 KiB: not a key"));
-        }
+        let text = read_private(path)?;
         let text = std::str::from_utf8(&text).map_err(|_| KeyFileError::Unsupported("not a text file"))?;
         Self::from_pem(text, passphrase)
     }
+}
+
+/// Reads a network key file: one line, `countersign-network-key` and the base64 of 32 bytes; lines that start with `#` are passed over.
+///
+/// # Errors
+/// [`KeyFileError`]; a file that others can read is refused.
+pub fn read_network_key(path: impl AsRef<Path>) -> Result<NetworkKey, KeyFileError> {
+    let text = read_private(path.as_ref())?;
+    let text = std::str::from_utf8(&text).map_err(|_| KeyFileError::Unsupported("not a text file"))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let base64 = match (lines.next().and_then(|line| line.strip_prefix(NETWORK_KEY_PREFIX)), lines.next()) {
+        (Some(base64), None) => base64.trim(),
+        _ => return Err(KeyFileError::Unsupported(NOT_A_NETWORK_KEY)),
+    };
+    let mut bytes = Zeroizing::new([0; NETWORK_KEY_LEN]);
+    match Base64::decode(base64, &mut *bytes) {
+        Ok(decoded) if decoded.len() == NETWORK_KEY_LEN => {
+            NetworkKey::take(&mut bytes).map_err(|_| KeyFileError::Damaged("a network key is never zero"))
+        }
+        _ => Err(KeyFileError::Damaged("the base64 of a network key holds 32 bytes")),
+    }
+}
+
+/// Writes a network key file that only the owner can read. Never overwrites.
+///
+/// # Errors
+/// [`KeyFileError::Io`].
+pub fn save_network_key(key: &NetworkKey, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
+    let base64 = Zeroizing::new(Base64::encode_string(key.expose()));
+    let text = Zeroizing::new(std::format!("{NETWORK_KEY_PREFIX} {}\n", *base64));
+    create_file(path.as_ref(), text.as_bytes(), 0o600).map_err(KeyFileError::Io)
+}
+
+/// The content of a small file that nobody else can read.
+fn read_private(path: &Path) -> Result<Zeroizing<std::vec::Vec<u8>>, KeyFileError> {
+    let file = File::open(path).map_err(KeyFileError::Io)?;
+    check_permissions(&file)?;
+    let mut text = Zeroizing::new(std::vec::Vec::with_capacity(MAX_KEY_FILE_LEN));
+    let max = u64::try_from(MAX_KEY_FILE_LEN).unwrap_or(u64::MAX);
+    file.take(max).read_to_end(&mut text).map_err(KeyFileError::Io)?;
+    if text.len() == MAX_KEY_FILE_LEN {
+        return Err(KeyFileError::Unsupported("a file of more than 16 KiB: not a key"));
+    }
+    Ok(text)
 }
 
 /// Creates a file with the given permission bits; never overwrites, and leaves nothing behind if it fails.
@@ -159,8 +198,8 @@ fn from_pkcs8(pem: &str) -> Result<Identity, KeyFileError> {
 
 /// The public half is computed; one in the file is only compared, since a wrong one means that the file is damaged.
 fn identity(seed: &mut [u8; 32], public: Option<&[u8; 32]>, comment: &str) -> Result<Identity, KeyFileError> {
-    let private = PrivateKey::from_seed(&Secret::take(seed));
-    seed.zeroize();
+    let failed = |_| KeyFileError::Damaged("the key was refused");
+    let private = PrivateKey::from_seed(Secret::take(seed)).map_err(failed)?;
     let identity = Identity::new(private, comment.into());
     if public.is_some_and(|public| public != identity.public.as_bytes()) {
         return Err(KeyFileError::Damaged("the public half in the file does not belong to the private one"));
@@ -216,3 +255,6 @@ const NOT_ED25519: KeyFileError = KeyFileError::Unsupported("a private key of an
 /// Rounds of bcrypt_pbkdf, as ssh-keygen's default was for years.
 const BCRYPT_ROUNDS: u32 = 16;
 const MAX_KEY_FILE_LEN: usize = 16_384;
+const NETWORK_KEY_PREFIX: &str = "countersign-network-key";
+const NOT_A_NETWORK_KEY: &str =
+    "not a network key: expected one line `countersign-network-key BASE64`, as `countersign keygen --network` writes it";

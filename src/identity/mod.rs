@@ -1,7 +1,11 @@
 //! Who we are and who the peer is: Ed25519 keys, their text forms and files (specification, section 7).
 
+#[cfg(all(feature = "agent", unix))]
+mod agent;
 mod credential;
+#[cfg(feature = "std")]
 mod file;
+mod signer;
 mod text;
 
 use core::fmt;
@@ -16,8 +20,12 @@ use crate::limits::SIGNATURE_LEN;
 use crate::secret::Secret;
 
 pub use crate::crypto::signature::PublicKey;
+#[cfg(all(feature = "agent", unix))]
+pub use agent::{AgentError, AgentSigner};
 pub use credential::{Credential, Peer};
-pub use file::{KeyFileError, create_file};
+#[cfg(feature = "std")]
+pub use file::{KeyFileError, create_file, read_network_key, save_network_key};
+pub use signer::{SignFuture, Signer, SignerError};
 pub use text::{Fingerprint, ParseKeyError, PeerId, parse_line};
 
 /// Our long-term key. The public half is always computed from the private one.
@@ -32,6 +40,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Entropy`] if there is none.
+    #[cfg(feature = "std")]
     pub fn generate() -> Result<Self, Error> {
         Self::generate_with(&mut getrandom::SysRng)
     }
@@ -45,8 +54,11 @@ impl Identity {
     }
 
     /// The identity of a 32-byte seed, which is wiped (RFC 8032, section 5.1.5). For seeds that a key store derived.
-    pub fn from_seed(seed: &mut [u8; 32]) -> Self {
-        Self::new(PrivateKey::from_seed(&Secret::take(seed)), String::new())
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn from_seed(seed: &mut [u8; 32]) -> Result<Self, Error> {
+        PrivateKey::from_seed(Secret::take(seed)).map(|key| Self::new(key, String::new()))
     }
 
     /// The same identity with a comment, which stands in the files written from it. Line ends become spaces.
@@ -67,7 +79,10 @@ impl Identity {
     }
 
     /// Signs. Nothing but a [`SignatureInput`] can be signed.
-    pub fn sign(&self, input: &SignatureInput) -> [u8; SIGNATURE_LEN] {
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn sign(&self, input: &SignatureInput) -> Result<[u8; SIGNATURE_LEN], Error> {
         self.private.sign(input)
     }
 

@@ -3,6 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,18 +17,21 @@ use crate::error::{Alert, Error, Failure};
 use crate::handshake::{Target, initiate, respond};
 use crate::identity::{PeerId, PublicKey};
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Seen, Stream};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream};
 
 /// A call to a peer, which starts when it is awaited. A responder that is too busy to begin a handshake is called again until
 /// the deadline; everything else is reported at once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens before it is awaited"]
 pub struct Connect<S> {
     config: Config,
     target: Target,
     eager: bool,
+    observer: Observer,
     source: S,
 }
+
+type Observer = Arc<dyn Fn(&Milestone) + Send + Sync>;
 
 /// A call over TCP.
 #[derive(Clone, Debug)]
@@ -41,12 +45,16 @@ impl Config {
     /// Calls the peer at a TCP address. By default any peer that our trust accepts may answer, and the call returns when it has
     /// accepted us. See [`Connect`] for more.
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<ToAddress<A>> {
-        Connect { config: self.clone(), target: Target::default(), eager: false, source: ToAddress(address) }
+        self.call(ToAddress(address))
     }
 
     /// Calls the peer at the other end of `io`.
     pub fn connect_over<T: AsyncRead + AsyncWrite + Unpin>(&self, io: T) -> Connect<OverIo<T>> {
-        Connect { config: self.clone(), target: Target::default(), eager: false, source: OverIo(io) }
+        self.call(OverIo(io))
+    }
+
+    fn call<S>(&self, source: S) -> Connect<S> {
+        Connect { config: self.clone(), target: Target::default(), eager: false, observer: Arc::new(|_| {}), source }
     }
 
     /// Answers the peer at the other end of `io`, as a [`Listener`](crate::net::Listener) does for TCP. `address` is only
@@ -79,8 +87,15 @@ impl<S> Connect<S> {
         self
     }
 
+    /// Tells `observer` how the call gets on. It should be quick.
+    pub fn observe(mut self, observer: impl Fn(&Milestone) + Send + Sync + 'static) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
     /// Returns one round trip earlier: the peer has proved who it is, but has not said yet whether it accepts us. What we write before it does is
-    /// delivered only if it does; a refusal shows at the first read, or at [`Stream::accepted`].
+    /// delivered only if it does; a refusal that has come shows, with its reason, at the first read, write, flush or shutdown, and at [`Stream::accepted`]. `shutdown` waits for the
+    /// verdict. After `into_split` it is the reading half that finds it; then the writing half knows too.
     pub fn eager(mut self) -> Self {
         self.eager = true;
         self
@@ -107,6 +122,7 @@ where
             let late = |_| ConnectError::Timeout { stage: None };
             let addresses = timeout_at(deadline, lookup_host(&self.source.0)).await.map_err(late)?.map_err(lost)?;
             let addresses: Vec<SocketAddr> = addresses.collect();
+            (self.observer)(&Milestone::Resolved { addresses: addresses.clone() });
             let mut pause = FIRST_PAUSE;
             loop {
                 let connected = timeout_at(deadline, TcpStream::connect(addresses.as_slice())).await;
@@ -115,7 +131,10 @@ where
                 io.set_nodelay(true).map_err(lost)?;
                 let address = io.peer_addr().ok();
                 match self.run(io, address, deadline).await {
-                    Err(error) if is_busy(&error) && Instant::now() + pause < deadline => sleep(pause).await,
+                    Err(error) if is_busy(&error) && Instant::now() + pause < deadline => {
+                        (self.observer)(&Milestone::Busy);
+                        sleep(pause).await;
+                    }
                     result => return result,
                 }
                 pause = (pause * 2).min(LAST_PAUSE);
@@ -134,8 +153,8 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let deadline = Instant::now() + self.config.handshake_timeout;
-            let Connect { config, target, eager, source: OverIo(io) } = self;
-            Connect { config, target, eager, source: () }.run(io, None, deadline).await
+            let Connect { config, target, eager, observer, source: OverIo(io) } = self;
+            Connect { config, target, eager, observer, source: () }.run(io, None, deadline).await
         })
     }
 }
@@ -145,10 +164,11 @@ impl<S> Connect<S> {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
+        (self.observer)(&Milestone::Connected { address });
         let mut output = BytesMut::new();
         let step = initiate(&self.config, self.target.clone(), &mut SysRng, &mut output)?;
         let mut seen = Seen::new(Stage::Hello);
-        let establish = Establish { eager: self.eager, ..plain(io, &self.config, address, &mut seen) };
+        let establish = Establish { eager: self.eager, observer: &*self.observer, ..plain(io, &self.config, address, &mut seen) };
         let left = deadline.saturating_duration_since(Instant::now());
         establish.run(step, output, left).await.map(|(stream, _)| stream).map_err(|(error, _)| error)
     }
@@ -156,7 +176,7 @@ impl<S> Connect<S> {
 
 /// A handshake that nobody else waits for.
 fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'a mut Seen) -> Establish<'a, T> {
-    Establish { io, config, address, eager: false, room: None, give_way: None, seen, on_wait: &|_| {} }
+    Establish { io, config, address, eager: false, room: None, give_way: None, seen, observer: &|_| {} }
 }
 
 /// Whether the responder had no place for our handshake. It has not decided about us, so we may simply call again.
@@ -168,3 +188,9 @@ fn is_busy(error: &ConnectError) -> bool {
 /// Pauses between calls to a responder that is busy.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+impl<S: std::fmt::Debug> std::fmt::Debug for Connect<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect").field("target", &self.target).field("source", &self.source).finish_non_exhaustive()
+    }
+}

@@ -21,7 +21,7 @@ use crate::handshake::respond;
 use crate::identity::PublicKey;
 use crate::net::admission::{Admission, Place};
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Seen, Stream, told};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, told};
 
 /// Accepts authenticated streams on a TCP address.
 ///
@@ -218,7 +218,8 @@ impl Shared {
             return;
         };
         // Who gave way must not take room any longer; the others are listened to while there is room.
-        let io = io.filter(|_| !matches!(error, ConnectError::GaveWay { .. }));
+        // One that may get no answer has been listened to already.
+        let io = io.filter(|_| !seen.silent && !matches!(error, ConnectError::GaveWay { .. }));
         self.count(&error);
         (self.on_failure)(&HandshakeFailure { address, peer: seen.peer, service: seen.service, error });
         if let Some(io) = io {
@@ -251,7 +252,11 @@ impl Shared {
             room: Some(self.accepted.room.clone()),
             give_way: Some(give_way),
             seen,
-            on_wait: &|_| place.said_hello(),
+            observer: &|milestone| {
+                if matches!(milestone, Milestone::Waiting { stage: Stage::AuthI }) {
+                    place.said_hello();
+                }
+            },
         };
         let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
         let (stream, room) = established.map_err(|(error, io)| (error, Some(io)))?;

@@ -1,20 +1,28 @@
 //! An established channel, without sockets: one value per direction, which latch at the first error
-//! (specification, section 11). The two share nothing.
+//! (specification, section 11). The two share nothing but [`Shares`], which are needed at a rekey only.
 
 mod opener;
+mod padding;
+mod rekey;
 mod sealer;
+mod shares;
 
 use core::fmt;
 
 use alloc::string::String;
 
+use crate::crypto::schedule::Exporter;
 use crate::crypto::suite::Suite;
+use crate::error::Error;
 use crate::identity::Peer;
 use crate::limits::SESSION_ID_LEN;
 use crate::role::Role;
 
 pub use opener::{Event, Opener, Progress};
+pub use padding::{Padding, UnknownPadding};
+pub use rekey::RekeyPolicy;
 pub use sealer::Sealer;
+pub use shares::Shares;
 
 /// What a handshake gives.
 #[derive(Debug)]
@@ -23,6 +31,10 @@ pub struct Session {
     pub sealer: Sealer,
     /// Opens what the peer sends.
     pub opener: Opener,
+    /// What both need at a rekey.
+    pub shares: Shares,
+    /// Keying material for the application.
+    pub exporter: Exporter,
     /// Who, what, which.
     pub info: SessionInfo,
 }
@@ -41,19 +53,33 @@ pub struct SessionInfo {
     pub service: String,
     /// The suite.
     pub suite: Suite,
+    /// A public value that names the session to another protocol inside it (RFC 5056); the same on both sides.
+    pub channel_binding: [u8; 32],
+}
+
+impl Session {
+    /// Opens the record at the front of `input`, in place, and completes a rekey of the peer's.
+    ///
+    /// # Errors
+    /// Those of [`Opener::open`].
+    pub fn open(&mut self, input: &mut [u8]) -> Result<Progress, Error> {
+        let progress = self.opener.open(input)?;
+        if matches!(progress, Progress::Record { event: Event::Rekey, .. }) {
+            self.opener.rekey(&mut self.shares)?;
+        }
+        Ok(progress)
+    }
 }
 
 /// The public name of a session: 16 bytes, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; SESSION_ID_LEN]);
 
-impl SessionInfo {
-    pub(crate) fn new(role: Role, peer: Peer, session_id: [u8; SESSION_ID_LEN], service: String, suite: Suite) -> Self {
-        SessionInfo { role, peer, session_id: SessionId(session_id), service, suite }
-    }
-}
-
 impl SessionId {
+    pub(crate) fn new(bytes: [u8; SESSION_ID_LEN]) -> Self {
+        SessionId(bytes)
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; SESSION_ID_LEN] {
         &self.0
@@ -76,4 +102,6 @@ const KIND_DATA: u8 = 0x01;
 const KIND_END: u8 = 0x02;
 const KIND_ALERT: u8 = 0x03;
 const KIND_VERDICT: u8 = 0x04;
+const KIND_REKEY: u8 = 0x06;
+const KIND_KEEPALIVE: u8 = 0x07;
 const PADDED: u8 = 0x80;

@@ -5,11 +5,17 @@ use core::ops::Range;
 use alloc::string::ToString;
 
 use crate::crypto::aead::OpeningKey;
-use crate::error::{Alert, Error, Malformed, Reason, ReceivedAlert, Refusal, Sealed};
+use crate::crypto::schedule::TrafficSecret;
+use crate::crypto::suite::Aead;
+use crate::error::{Alert, Error, Malformed, Misuse, Reason, ReceivedAlert, Refusal, Sealed};
+use crate::keylog::SessionLog;
 use crate::limits::{HEADER_LEN, MAX_CONTENT_LEN};
-use crate::session::{KIND_ALERT, KIND_DATA, KIND_END, KIND_VERDICT, PADDED};
+use crate::role::Role;
+use crate::session::rekey::Budget;
+use crate::session::shares::Shares;
+use crate::session::{KIND_ALERT, KIND_DATA, KIND_END, KIND_KEEPALIVE, KIND_REKEY, KIND_VERDICT, PADDED};
 use crate::wire::frame::{FrameType, Header};
-use crate::wire::message::CodeText;
+use crate::wire::message::{CodeText, Rekey};
 
 /// Opens what the peer sends. After an error it opens nothing more, repeats the error, and its key is gone.
 #[derive(Debug)]
@@ -40,12 +46,22 @@ pub enum Event {
     Data(Range<usize>),
     /// The peer's direction has ended; nothing may follow.
     End,
+    /// The peer has changed the key of its direction: [`Opener::rekey`] is to be called before the next record is opened
+    /// ([`Session::open`](crate::session::Session::open) has done so already).
+    Rekey,
+    /// The peer is there, and says nothing else.
+    KeepAlive,
 }
 
 #[derive(Debug)]
 struct Live {
     key: OpeningKey,
+    secret: TrafficSecret,
     phase: Phase,
+    budget: Budget,
+    /// A REKEY that waits to be completed.
+    rekey: Option<Rekey>,
+    log: Option<(Role, SessionLog)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +73,36 @@ enum Phase {
 
 impl Opener {
     /// A direction that is open.
-    pub fn new(key: OpeningKey) -> Self {
-        Opener { live: Ok(Live { key, phase: Phase::Open }) }
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn new(secret: TrafficSecret, aead: Aead) -> Result<Self, Error> {
+        Self::dangerous_at(secret, aead, 0)
     }
 
-    /// A direction whose first record must be the VERDICT.
-    pub fn awaiting_verdict(key: OpeningKey) -> Self {
-        Opener { live: Ok(Live { key, phase: Phase::AwaitVerdict }) }
+    /// A direction whose counter is elsewhere, for tests.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn dangerous_at(secret: TrafficSecret, aead: Aead, counter: u64) -> Result<Self, Error> {
+        let key = secret.dangerous_opening_key_at(aead, counter)?;
+        let live = Live { key, secret, phase: Phase::Open, budget: Budget::default(), rekey: None, log: None };
+        Ok(Opener { live: Ok(live) })
+    }
+
+    /// The same, but its first record must be the VERDICT.
+    #[must_use]
+    pub fn awaiting_verdict(mut self) -> Self {
+        if let Ok(live) = &mut self.live {
+            live.phase = Phase::AwaitVerdict;
+        }
+        self
+    }
+
+    pub(crate) fn set_log(&mut self, whose: Role, log: Option<SessionLog>) {
+        if let Ok(live) = &mut self.live {
+            live.log = log.map(|log| (whose, log));
+        }
     }
 
     /// Opens the record at the front of `input`, in place.
@@ -72,7 +111,19 @@ impl Opener {
     /// Whatever is wrong with the record ends the session: the key is wiped and every later call returns the same error.
     pub fn open(&mut self, input: &mut [u8]) -> Result<Progress, Error> {
         let live = self.live.as_mut().map_err(|error| error.clone())?;
+        if live.rekey.is_some() {
+            return Err(Error::Misuse(Misuse::RekeyPending));
+        }
         live.open(input).inspect_err(|error| self.live = Err(error.clone()))
+    }
+
+    /// Completes the REKEY that [`Opener::open`] reported: goes on under the peer's new key. Does nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`Opener::open`], for a REKEY that the peer should not have sent.
+    pub fn rekey(&mut self, shares: &mut Shares) -> Result<(), Error> {
+        let live = self.live.as_mut().map_err(|error| error.clone())?;
+        live.rekey(shares).inspect_err(|error| self.live = Err(error.clone()))
     }
 
     /// To be called when the transport has ended with `left` bytes of input not consumed.
@@ -152,14 +203,29 @@ impl Live {
             Phase::Open if got == "VERDICT" => return Err(Error::Unexpected { expected: "DATA, END or ALERT", got }),
             _ => {}
         }
+        let kind_only = kind & !PADDED;
+        if kind_only != KIND_REKEY {
+            self.budget.others += 1;
+        }
         let content = unpad(kind, padded)?;
-        match kind & !PADDED {
+        match kind_only {
             KIND_DATA if content.is_empty() => Err(Error::Malformed(Malformed::Field("DATA content"))),
             KIND_DATA => Ok(Event::Data(HEADER_LEN + 1..HEADER_LEN + 1 + content.len())),
             KIND_END if !content.is_empty() => Err(Error::Malformed(Malformed::Trailing("END"))),
             KIND_END => {
                 self.phase = Phase::Ended;
                 Ok(Event::End)
+            }
+            KIND_KEEPALIVE if !content.is_empty() => Err(Error::Malformed(Malformed::Trailing("KEEPALIVE"))),
+            KIND_KEEPALIVE => Ok(Event::KeepAlive),
+            KIND_REKEY => {
+                self.rekey = Some(Rekey::decode(content)?);
+                // [RK-2]
+                if !self.budget.allows_rekey() {
+                    return Err(Error::Unexpected { expected: "fewer REKEY records", got: "REKEY" });
+                }
+                self.budget.rekeys += 1;
+                Ok(Event::Rekey)
             }
             KIND_ALERT => {
                 let CodeText { code, text } = CodeText::decode(content)?;
@@ -171,6 +237,20 @@ impl Live {
                 Ok(Event::Accepted)
             }
         }
+    }
+}
+
+impl Live {
+    fn rekey(&mut self, shares: &mut Shares) -> Result<(), Error> {
+        let Some(rekey) = self.rekey.take() else { return Ok(()) };
+        let dh = shares.receive(&rekey)?;
+        // [RK-1]
+        self.secret = self.secret.next(&rekey.encode(), dh.as_ref())?;
+        self.key = self.secret.opening_key(self.key.aead())?;
+        if let Some((whose, log)) = &self.log {
+            log.traffic(*whose, self.budget.rekeys, self.secret.expose());
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +296,8 @@ fn kind_name(kind: u8) -> Option<&'static str> {
         KIND_END => Some("END"),
         KIND_ALERT => Some("ALERT"),
         KIND_VERDICT => Some("VERDICT"),
+        KIND_REKEY => Some("REKEY"),
+        KIND_KEEPALIVE => Some("KEEPALIVE"),
         _ => None,
     }
 }

@@ -1,38 +1,95 @@
 //! The sending direction.
 
+use core::time::Duration;
+
 use bytes::{BufMut, BytesMut};
+use rand_core::TryCryptoRng;
 
 use crate::crypto::aead::SealingKey;
+use crate::crypto::schedule::TrafficSecret;
+use crate::crypto::suite::Aead;
 use crate::error::{Alert, Error, Misuse, Refusal};
-use crate::limits::{HEADER_LEN, MAX_CONTENT_LEN, MAX_RECORDS, TAG_LEN};
-use crate::session::{KIND_ALERT, KIND_DATA, KIND_END, KIND_VERDICT, PADDED};
+use crate::keylog::SessionLog;
+use crate::limits::{HEADER_LEN, MAX_CONTENT_LEN, TAG_LEN};
+use crate::role::Role;
+use crate::session::padding::Padding;
+use crate::session::rekey::{Pace, RekeyPolicy};
+use crate::session::shares::Shares;
+use crate::session::{KIND_ALERT, KIND_DATA, KIND_END, KIND_KEEPALIVE, KIND_REKEY, KIND_VERDICT, PADDED};
 use crate::wire::frame::{FrameType, Header};
 use crate::wire::message::check_text;
 
 /// Seals what this side sends. After END, an alert or an error it seals nothing more, and its key is gone.
 #[derive(Debug)]
-pub struct Sealer(Result<SealingKey, Error>);
+pub struct Sealer {
+    live: Result<Live, Error>,
+    padding: Padding,
+    policy: RekeyPolicy,
+}
+
+#[derive(Debug)]
+struct Live {
+    key: SealingKey,
+    secret: TrafficSecret,
+    pace: Pace,
+    log: Option<(Role, SessionLog)>,
+}
 
 impl Sealer {
-    /// A direction that is open.
-    pub fn new(key: SealingKey) -> Self {
-        Sealer(Ok(key))
+    /// A direction that is open, without padding and with the default rekey policy.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn new(secret: TrafficSecret, aead: Aead) -> Result<Self, Error> {
+        let key = secret.sealing_key(aead)?;
+        Ok(Self::with(secret, key))
+    }
+
+    /// A direction whose counter is elsewhere, for tests. Sealing twice at one counter gives the plaintexts away.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the backend fails.
+    pub fn dangerous_at(secret: TrafficSecret, aead: Aead, counter: u64) -> Result<Self, Error> {
+        let key = secret.dangerous_sealing_key_at(aead, counter)?;
+        Ok(Self::with(secret, key))
+    }
+
+    fn with(secret: TrafficSecret, key: SealingKey) -> Self {
+        let live = Live { key, secret, pace: Pace::default(), log: None };
+        Sealer { live: Ok(live), padding: Padding::None, policy: RekeyPolicy::default() }
+    }
+
+    /// Pads every record by this policy from now on.
+    pub fn set_padding(&mut self, padding: Padding) {
+        self.padding = padding;
+    }
+
+    /// Rekeys by this policy from now on.
+    pub fn set_rekey_policy(&mut self, policy: RekeyPolicy) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn set_log(&mut self, whose: Role, log: Option<SessionLog>) {
+        if let Ok(live) = &mut self.live {
+            live.log = log.map(|log| (whose, log));
+        }
     }
 
     /// Appends one DATA record with the first bytes of `parts` to `output`, at most 65,536, and returns how many it took.
-    /// Nothing is appended if there are none.
+    /// Nothing is appended if there are none. Padded by the policy that was set.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] when the counter is at its limit, [`Misuse::WriteAfterEnd`], or the error that ended the session.
+    /// [`Error::Exhausted`] when a limit of the key is reached, [`Misuse::WriteAfterEnd`], or the error that ended the session.
     pub fn seal_data<'a>(
         &mut self,
         parts: impl Iterator<Item = &'a [u8]> + Clone,
         output: &mut BytesMut,
     ) -> Result<usize, Error> {
-        self.seal_padded(parts, None, output)
+        let len = total(parts.clone()).min(self.padding.max_content());
+        self.seal_some(parts, len, self.padding.of(len), output)
     }
 
-    /// As [`Sealer::seal_data`], with that many zero bytes of padding, which hide the length; content and padding have at most 65,536
+    /// As [`Sealer::seal_data`], with that many zero bytes of padding whatever the policy; content and padding have at most 65,536
     /// bytes together, so less content may be taken. `Some(0)` sets the padding flag all the same.
     ///
     /// # Errors
@@ -43,16 +100,8 @@ impl Sealer {
         padding: Option<u16>,
         output: &mut BytesMut,
     ) -> Result<usize, Error> {
-        // [RE-2] The last number is kept for END or an alert.
-        if self.0.as_ref().is_ok_and(|key| key.counter() >= MAX_RECORDS - 1) {
-            return Err(Error::Exhausted);
-        }
-        let available = parts.clone().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
-        let len = available.min(MAX_CONTENT_LEN - padding.map_or(0, usize::from));
-        if len == 0 {
-            return self.check().map(|()| 0);
-        }
-        self.seal(KIND_DATA, len, parts, padding, output).map(|()| len)
+        let len = total(parts.clone()).min(MAX_CONTENT_LEN - padding.map_or(0, usize::from));
+        self.seal_some(parts, len, padding, output)
     }
 
     /// Appends END: the authenticated end of this direction.
@@ -60,7 +109,7 @@ impl Sealer {
     /// # Errors
     /// As [`Sealer::seal_data`].
     pub fn seal_end(&mut self, output: &mut BytesMut) -> Result<(), Error> {
-        self.seal(KIND_END, 0, core::iter::empty(), None, output)?;
+        self.seal(KIND_END, 0, core::iter::empty(), self.padding.of(0), output)?;
         self.poison(Error::Misuse(Misuse::WriteAfterEnd));
         Ok(())
     }
@@ -73,6 +122,64 @@ impl Sealer {
         check_text(text).map_err(Error::Misuse)?;
         self.seal_code_text(KIND_ALERT, alert.code(), text, output)?;
         self.poison(Error::Misuse(Misuse::WriteAfterEnd));
+        Ok(())
+    }
+
+    /// Appends KEEPALIVE, which says nothing but that this side is there.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal_data`].
+    pub fn seal_keepalive(&mut self, output: &mut BytesMut) -> Result<(), Error> {
+        self.check_room(0)?;
+        self.seal(KIND_KEEPALIVE, 0, core::iter::empty(), self.padding.of(0), output)
+    }
+
+    /// Whether [`Sealer::rekey`] is to be called before the next record. `now` is the time since the session began; `peer_number` is
+    /// that of [`Shares::peer_number`].
+    pub fn rekey_is_due(&self, now: Duration, peer_number: u32) -> bool {
+        self.live.as_ref().is_ok_and(|live| live.pace.is_due(&self.policy, &live.key, now, peer_number))
+    }
+
+    /// Appends REKEY and goes on under a new key (specification, section 11.2). Draws 32 bytes. The old key is wiped.
+    ///
+    /// # Errors
+    /// [`Misuse::RekeyStorm`] if the peer would refuse one so soon, which ends nothing; [`Error::Entropy`]; a zero secret with the peer's
+    /// share; else as [`Sealer::seal_data`].
+    pub fn rekey(
+        &mut self,
+        shares: &mut Shares,
+        now: Duration,
+        rng: &mut impl TryCryptoRng,
+        output: &mut BytesMut,
+    ) -> Result<(), Error> {
+        // [RK-2]
+        let live = self.live.as_mut().map_err(|error| error.clone())?;
+        if !live.pace.budget.allows_rekey() {
+            return Err(Error::Misuse(Misuse::RekeyStorm));
+        }
+        let result = self.rekey_now(shares, now, rng, output);
+        result.inspect_err(|error| self.poison(error.clone()))
+    }
+
+    fn rekey_now(
+        &mut self,
+        shares: &mut Shares,
+        now: Duration,
+        rng: &mut impl TryCryptoRng,
+        output: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let (rekey, dh) = shares.send(rng)?;
+        let content = rekey.encode();
+        let parts = core::iter::once(content.as_slice());
+        self.seal(KIND_REKEY, content.len(), parts, self.padding.of(content.len()), output)?;
+        let live = self.live.as_mut().map_err(|error| error.clone())?;
+        // [RK-1]
+        live.pace.rekeyed(&self.policy, &live.key, now, rekey.peer_number);
+        live.secret = live.secret.next(&content, dh.as_ref())?;
+        live.key = live.secret.sealing_key(live.key.aead())?;
+        if let Some((whose, log)) = &live.log {
+            log.traffic(*whose, live.pace.budget.rekeys, live.secret.expose());
+        }
         Ok(())
     }
 
@@ -92,19 +199,40 @@ impl Sealer {
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.as_ref().map(|_| ()).map_err(Clone::clone)
+        self.live.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
     /// Ends this direction because of an error elsewhere. The key is wiped; the first error stays.
     pub fn poison(&mut self, error: Error) {
-        if self.0.is_ok() {
-            self.0 = Err(error);
+        if self.live.is_ok() {
+            self.live = Err(error);
         }
+    }
+
+    fn seal_some<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        len: usize,
+        padding: Option<u16>,
+        output: &mut BytesMut,
+    ) -> Result<usize, Error> {
+        self.check_room(plaintext_len(len, padding))?;
+        if len == 0 {
+            return Ok(0);
+        }
+        self.seal(KIND_DATA, len, parts, padding, output).map(|()| len)
+    }
+
+    /// [RE-2] The last number is kept for END, an alert or a rekey.
+    fn check_room(&self, len: usize) -> Result<(), Error> {
+        let live = self.live.as_ref().map_err(Clone::clone)?;
+        if live.key.has_room(len) { Ok(()) } else { Err(Error::Exhausted) }
     }
 
     fn seal_code_text(&mut self, kind: u8, code: u8, text: &str, output: &mut BytesMut) -> Result<(), Error> {
         let parts = [&[code], text.as_bytes()];
-        self.seal(kind, 1 + text.len(), parts.into_iter(), None, output)
+        let len = 1 + text.len();
+        self.seal(kind, len, parts.into_iter(), self.padding.of(len), output)
     }
 
     /// Header, kind and `len` bytes of content go to their final place, and are sealed there.
@@ -116,9 +244,8 @@ impl Sealer {
         padding: Option<u16>,
         output: &mut BytesMut,
     ) -> Result<(), Error> {
-        let key = self.0.as_mut().map_err(|error| error.clone())?;
-        let padding_len = padding.map_or(0, |padding| usize::from(padding) + 2);
-        let body_len = 1 + len + padding_len + TAG_LEN;
+        let live = self.live.as_mut().map_err(|error| error.clone())?;
+        let body_len = plaintext_len(len, padding) + TAG_LEN;
         let header = Header { frame: FrameType::Record, len: body_len }.encode();
         let start = output.len();
         output.reserve(HEADER_LEN + body_len);
@@ -135,7 +262,7 @@ impl Sealer {
             output.put_u16(padding);
         }
         let plaintext = output.get_mut(start + HEADER_LEN..).unwrap_or_default();
-        match key.seal(&header, plaintext) {
+        match live.key.seal(&header, plaintext) {
             Ok(tag) => output.put_slice(&tag),
             Err(error) => {
                 output.truncate(start);
@@ -143,6 +270,17 @@ impl Sealer {
                 return Err(error);
             }
         }
+        let counted = if kind == KIND_REKEY { &mut live.pace.budget.rekeys } else { &mut live.pace.budget.others };
+        *counted += 1;
+        live.pace.bytes = live.pace.bytes.saturating_add(u64::try_from(body_len).unwrap_or(u64::MAX));
         Ok(())
     }
+}
+
+fn plaintext_len(len: usize, padding: Option<u16>) -> usize {
+    1 + len + padding.map_or(0, |padding| usize::from(padding) + 2)
+}
+
+fn total<'a>(parts: impl Iterator<Item = &'a [u8]>) -> usize {
+    parts.fold(0_usize, |sum, part| sum.saturating_add(part.len()))
 }

@@ -25,6 +25,55 @@ pub(crate) struct Seen {
     pub(crate) stage: Stage,
     pub(crate) peer: Option<PublicKey>,
     pub(crate) service: Option<String>,
+    /// The peer may not get a single byte yet [NK-3].
+    pub(crate) silent: bool,
+}
+
+/// How a handshake gets on, for people who want to watch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Milestone {
+    /// The name was looked up.
+    Resolved {
+        /// The addresses, in the order in which they will be tried.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The transport is there.
+    Connected {
+        /// The peer's address.
+        address: Option<SocketAddr>,
+    },
+    /// The peer is too busy to begin; it will be called again.
+    Busy,
+    /// Bytes were sent.
+    Sent {
+        /// How many.
+        bytes: usize,
+    },
+    /// A message of the peer is awaited.
+    Waiting {
+        /// Which.
+        stage: Stage,
+    },
+    /// Bytes came.
+    Received {
+        /// How many.
+        bytes: usize,
+    },
+    /// The peer has proved who it is.
+    Proved {
+        /// Its key.
+        peer: PublicKey,
+        /// The service that is asked for.
+        service: String,
+    },
+    /// Our trust has decided about the peer.
+    Decided {
+        /// Whether it accepts it.
+        accepted: bool,
+    },
+    /// Our signer has answered.
+    Signed,
 }
 
 /// Everything a running handshake needs.
@@ -39,8 +88,8 @@ pub(crate) struct Establish<'a, T> {
     /// Tells this handshake that it is the oldest of too many.
     pub(crate) give_way: Option<&'a mut oneshot::Receiver<()>>,
     pub(crate) seen: &'a mut Seen,
-    /// Told whenever the handshake waits for the peer's next message.
-    pub(crate) on_wait: &'a (dyn Fn(Stage) + Send + Sync),
+    /// Told how it gets on.
+    pub(crate) observer: &'a (dyn Fn(&Milestone) + Send + Sync),
 }
 
 /// A stream and the room that was taken for it.
@@ -48,7 +97,7 @@ pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
-        Seen { stage, peer: None, service: None }
+        Seen { stage, peer: None, service: None, silent: false }
     }
 }
 
@@ -67,31 +116,63 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let busy = started + deadline.mul_f32(0.9);
         let driven = self.drive(step, &mut input, &mut output, &mut permit, busy);
         let result = match timeout_at(started + deadline, driven).await {
-            Ok(Err(error @ ConnectError::GaveWay { .. })) => {
-                output = BytesMut::from(frame::alert(Alert::Busy.code()).as_slice());
-                Err(error)
-            }
             Ok(result) => result,
-            Err(_) => {
-                let stage = self.seen.stage;
+            Err(_) => Err(ConnectError::Timeout { stage: Some(self.seen.stage) }),
+        };
+        let error = match result {
+            Ok(session) => {
+                let mut stream = Stream::new(self.io, *session, input);
+                stream.set_keep_alive(self.config.keep_alive);
+                stream.set_idle_timeout(self.config.idle_timeout);
+                return Ok((stream, permit));
+            }
+            Err(error) => error,
+        };
+        if self.seen.silent {
+            let gave_way = matches!(error, ConnectError::GaveWay { .. });
+            if !gave_way {
+                let _ = timeout_at(started + deadline, self.swallow()).await;
+            }
+            return Err((error, self.io));
+        }
+        match &error {
+            ConnectError::GaveWay { .. } => output = BytesMut::from(frame::alert(Alert::Busy.code()).as_slice()),
+            ConnectError::Timeout { .. } => {
                 // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
                 output.clear();
-                if stage != Stage::Verdict {
+                if self.seen.stage != Stage::Verdict {
                     output.extend_from_slice(&frame::alert(Alert::Timeout.code()));
                 }
-                Err(ConnectError::Timeout { stage: Some(stage) })
             }
+            ConnectError::Io { .. } | ConnectError::Protocol(_) => {}
+        }
+        let last_words = async {
+            self.io.write_all(&output).await?;
+            self.io.shutdown().await
         };
-        match result {
-            Ok(session) => Ok((Stream::new(self.io, *session, input), permit)),
-            Err(error) => {
-                let last_words = async {
-                    self.io.write_all(&output).await?;
-                    self.io.shutdown().await
-                };
-                // The peer may not listen any more; that changes nothing.
-                let _ = timeout(LAST_WORDS, last_words).await;
-                Err((error, self.io))
+        // The peer may not listen any more; that changes nothing.
+        let _ = timeout(LAST_WORDS, last_words).await;
+        Err((error, self.io))
+    }
+
+    /// Discards what comes, until the peer closes; beyond a bound nothing more is read. Ends also when others need the place.
+    async fn swallow(&mut self) {
+        // [NK-4]
+        let mut scratch = [0; 1_024];
+        let mut left = SWALLOW_LEN;
+        loop {
+            let read = async {
+                if left == 0 {
+                    return std::future::pending().await;
+                }
+                self.io.read(&mut scratch).await
+            };
+            match tokio::select! {
+                read = read => read,
+                () = told(&mut self.give_way) => return,
+            } {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
             }
         }
     }
@@ -107,10 +188,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         loop {
             step = match step {
                 Step::NeedInput(need) => {
+                    self.seen.silent = need.is_silent();
+                    let begins = !output.is_empty() || self.seen.stage != need.stage();
                     self.send(output).await?;
-                    if self.seen.stage != need.stage() {
-                        self.seen.stage = need.stage();
-                        (self.on_wait)(self.seen.stage);
+                    self.seen.stage = need.stage();
+                    if begins {
+                        (self.observer)(&Milestone::Waiting { stage: need.stage() });
                     }
                     match if self.eager { need.into_eager() } else { Err(need) } {
                         Ok(session) => return Ok(session),
@@ -129,11 +212,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                             () = told(&mut give_way) => too_busy(),
                         },
                     };
+                    (self.observer)(&Milestone::Decided { accepted: matches!(decision, Decision::Accept { .. }) });
                     verify.decide(decision, output)?
                 }
                 Step::Sign(sign) => {
-                    let signature = self.config.identity.sign(sign.input());
-                    sign.signed(&signature, output)?
+                    self.seen.silent = false;
+                    let signature = self.config.signer.sign(sign.input()).await;
+                    (self.observer)(&Milestone::Signed);
+                    sign.signed(signature, output)?
                 }
                 Step::Complete(session) => {
                     self.send(output).await?;
@@ -147,6 +233,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
     async fn ask(&mut self, request: &Request, permit: &mut Option<OwnedSemaphorePermit>) -> Decision {
         self.seen.peer = Some(*request.public_key());
         self.seen.service = Some(request.service.clone());
+        let proved = Milestone::Proved { peer: *request.public_key(), service: request.service.clone() };
+        (self.observer)(&proved);
         let decision = self.config.trust.decide(request).await;
         if let (Decision::Accept { .. }, Some(room)) = (&decision, self.room.take()) {
             match room.acquire_owned().await {
@@ -162,12 +250,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
             return Ok(());
         }
         let stage = Some(self.seen.stage);
+        let bytes = output.len();
         let sent = match self.io.write_all(output).await {
             Ok(()) => self.io.flush().await,
             Err(error) => Err(error),
         };
         output.clear();
-        sent.map_err(|error| ConnectError::Io { stage, error })
+        sent.map_err(|error| ConnectError::Io { stage, error })?;
+        (self.observer)(&Milestone::Sent { bytes });
+        Ok(())
     }
 
     /// Feeds what is there, or reads once.
@@ -178,7 +269,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         output: &mut BytesMut,
     ) -> Result<Step, ConnectError> {
         let before = (input.len(), need.stage());
-        let need = match need.feed(input, output)? {
+        let silent = need.is_silent();
+        let fed = need.feed(input, output);
+        // A failure after the right tag is told [NK-3].
+        self.seen.silent = silent && output.is_empty();
+        let need = match fed? {
             Step::NeedInput(need) if before == (input.len(), need.stage()) => need,
             step => return Ok(step),
         };
@@ -191,7 +286,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         };
         match read {
             Ok(0) => Err(need.truncated().into()),
-            Ok(_) => Ok(Step::NeedInput(need)),
+            Ok(bytes) => {
+                (self.observer)(&Milestone::Received { bytes });
+                Ok(Step::NeedInput(need))
+            }
             Err(error) => Err(ConnectError::Io { stage: Some(before.1), error }),
         }
     }
@@ -213,5 +311,7 @@ pub(crate) async fn told(receiver: &mut Option<&mut oneshot::Receiver<()>>) {
 
 /// How much is read at a time before the peer is authenticated, in bytes.
 const READ_LEN: usize = 2_048;
+/// How much is discarded of a peer that gets no answer, in bytes.
+const SWALLOW_LEN: usize = 64 * 1_024;
 /// How long the last words to a peer may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -186,7 +186,8 @@ fn kind(error: &Error) -> io::ErrorKind {
         Error::Denied(_) | Error::Refused(_) => io::ErrorKind::PermissionDenied,
         Error::AlertReceived(_) => io::ErrorKind::ConnectionAborted,
         Error::Misuse(_) => io::ErrorKind::InvalidInput,
-        Error::Exhausted | Error::Internal(_) | Error::Entropy => io::ErrorKind::Other,
+        Error::Idle => io::ErrorKind::TimedOut,
+        Error::Exhausted | Error::Signer(_) | Error::Internal(_) | Error::Entropy => io::ErrorKind::Other,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Owned halves of a stream, for two tasks. Each has its keys, counter and buffer to itself.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use crate::identity::Peer;
-use crate::session::{SessionId, SessionInfo};
+use crate::session::SessionId;
 use crate::stream::failure::{Call, Latch};
+use crate::stream::link::Link;
 use crate::stream::read::ReadState;
 use crate::stream::write::WriteState;
 
@@ -33,7 +35,7 @@ pub struct ReadHalf<R> {
     io: R,
     read: ReadState,
     latch: Latch,
-    info: Arc<SessionInfo>,
+    link: Arc<Link>,
 }
 
 /// The sending half of a [`Stream`](crate::stream::Stream).
@@ -42,38 +44,38 @@ pub struct WriteHalf<W> {
     io: W,
     write: WriteState,
     latch: Latch,
-    info: Arc<SessionInfo>,
+    link: Arc<Link>,
 }
 
 impl<R> ReadHalf<R> {
-    pub(crate) fn new(io: R, read: ReadState, latch: Latch, info: Arc<SessionInfo>) -> Self {
-        ReadHalf { io, read, latch, info }
+    pub(crate) fn new(io: R, read: ReadState, latch: Latch, link: Arc<Link>) -> Self {
+        ReadHalf { io, read, latch, link }
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.info.peer
+        &self.link.info.peer
     }
 
     /// The public name of the session.
     pub fn session_id(&self) -> SessionId {
-        self.info.session_id
+        self.link.info.session_id
     }
 }
 
 impl<W> WriteHalf<W> {
-    pub(crate) fn new(io: W, write: WriteState, latch: Latch, info: Arc<SessionInfo>) -> Self {
-        WriteHalf { io, write, latch, info }
+    pub(crate) fn new(io: W, write: WriteState, latch: Latch, link: Arc<Link>) -> Self {
+        WriteHalf { io, write, latch, link }
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.info.peer
+        &self.link.info.peer
     }
 
     /// The public name of the session.
     pub fn session_id(&self) -> SessionId {
-        self.info.session_id
+        self.link.info.session_id
     }
 }
 
@@ -106,6 +108,20 @@ impl<R: AsyncRead + Unpin> AsyncRead for ReadHalf<R> {
 }
 
 impl<W: AsyncWrite + Unpin> WriteHalf<W> {
+    /// Sends a KEEPALIVE whenever nothing was sent for the interval of [`Config::keep_alive`](crate::Config::keep_alive). It ends only with an error, so
+    /// it stands beside whatever the writer waits for, in a `select!`. Cancel-safe.
+    ///
+    /// # Errors
+    /// The failure that ended the session.
+    pub async fn keep_alive(&mut self) -> io::Result<Infallible> {
+        std::future::poll_fn(|cx| {
+            self.latch.check()?;
+            let polled = self.write.poll_keep_alive(&mut self.io, cx);
+            self.latch.note_poll(polled)
+        })
+        .await
+    }
+
     /// The peer's reason is the other half's to find.
     fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
         self.latch.poll_call(&mut self.io, &mut self.write, cx, call, |_, _| None)

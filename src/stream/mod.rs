@@ -12,6 +12,7 @@
 mod establish;
 mod failure;
 mod halves;
+mod link;
 mod read;
 mod write;
 
@@ -19,6 +20,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
@@ -27,11 +29,13 @@ use crate::error::{Alert, Error, Misuse};
 use crate::identity::Peer;
 use crate::session::{Session, SessionId, SessionInfo};
 
+pub use establish::Milestone;
 pub(crate) use establish::{Establish, Seen, told};
 pub use failure::{ConnectError, protocol_error};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch};
+use link::Link;
 use read::ReadState;
 use write::WriteState;
 
@@ -44,6 +48,7 @@ use write::WriteState;
 /// * Any failure ends both directions, and every later call returns it again. When the transport fails while we write, and the
 ///   peer has said why it ended the session, that is the failure. [`protocol_error`] finds the cause in the [`io::Error`]. Writing after `shutdown` is [`io::ErrorKind::InvalidInput`] and ends nothing.
 /// * All calls are cancel-safe: a dropped future loses nothing and sends nothing twice.
+/// * Rekeying ([`RekeyPolicy`](crate::session::RekeyPolicy)) happens while writing, and is of no consequence to anyone else.
 /// * Dropping the stream without `shutdown` is a truncation to the peer.
 #[derive(Debug)]
 pub struct Stream<T> {
@@ -51,40 +56,65 @@ pub struct Stream<T> {
     read: ReadState,
     write: WriteState,
     latch: Latch,
-    info: Arc<SessionInfo>,
+    link: Arc<Link>,
 }
 
 impl<T> Stream<T> {
     /// A stream from a session and the bytes that followed the handshake in the input.
     pub fn new(io: T, session: Session, input: BytesMut) -> Self {
-        let Session { sealer, opener, info } = session;
+        let Session { sealer, opener, shares, exporter, info } = session;
+        let link = Arc::new(Link::new(info, exporter, shares));
         Stream {
             io,
-            read: ReadState::new(opener, input),
-            write: WriteState::new(sealer),
+            read: ReadState::new(opener, input, link.clone()),
+            write: WriteState::new(sealer, link.clone()),
             latch: Latch::default(),
-            info: Arc::new(info),
+            link,
         }
+    }
+
+    /// Sends a KEEPALIVE whenever nothing was sent for so long, while the stream is being read; `None` sends none.
+    pub fn set_keep_alive(&mut self, interval: Option<Duration>) {
+        self.write.set_keep_alive(interval);
+    }
+
+    /// Fails with [`Error::Idle`] ([`io::ErrorKind::TimedOut`]) when we read and nothing has come for so long; `None` waits for ever.
+    pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.read.set_idle_timeout(timeout);
+    }
+
+    /// Fills `out` with keying material for a label and a context (as RFC 5705): equal on both sides, different for every session, label, context
+    /// and length.
+    ///
+    /// # Errors
+    /// [`Misuse::Export`] unless the label has 1 to 255 bytes, the context at most 65,535, and `out` 1 to 8,160.
+    pub fn export_keying_material(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.link.exporter.export(label, context, out)
+    }
+
+    /// A public value that names this session to another protocol inside it (RFC 5056); the same on both sides.
+    pub fn channel_binding(&self) -> &[u8; 32] {
+        &self.link.info.channel_binding
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.info.peer
+        &self.link.info.peer
     }
 
     /// The public name of the session, the same on both sides.
     pub fn session_id(&self) -> SessionId {
-        self.info.session_id
+        self.link.info.session_id
     }
 
     /// The service that the initiator named; may be empty.
     pub fn service(&self) -> &str {
-        &self.info.service
+        &self.link.info.service
     }
 
     /// All facts about the session.
     pub fn info(&self) -> &SessionInfo {
-        &self.info
+        &self.link.info
     }
 
     /// The transport.
@@ -92,15 +122,15 @@ impl<T> Stream<T> {
         &self.io
     }
 
-    /// Two halves for two tasks, which share nothing but the first failure, and no lock.
+    /// Two halves for two tasks, which share nothing for a record: only the first failure, and at a rekey the shares it is mixed from.
     pub fn into_split(self) -> (ReadHalf<T::Read>, WriteHalf<T::Write>)
     where
         T: IntoSplit,
     {
         let (read, write) = self.io.into_split();
         (
-            ReadHalf::new(read, self.read, self.latch.clone(), self.info.clone()),
-            WriteHalf::new(write, self.write, self.latch, self.info),
+            ReadHalf::new(read, self.read, self.latch.clone(), self.link.clone()),
+            WriteHalf::new(write, self.write, self.latch, self.link),
         )
     }
 }
@@ -139,6 +169,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
         let Stream { io, read, write, latch, .. } = self;
+        if read.awaits_verdict() && latch.check().is_ok() {
+            // A refusal that has come shows at once, whatever we do.
+            let found = read.find_verdict(io);
+            ready!(latch.note_poll(Poll::Ready(found)))?;
+        }
         latch.poll_call(io, write, cx, call, |io, cx| read.find_reason(io, cx))
     }
 }
@@ -152,6 +187,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for Stream<T> {
         if polled.is_pending() {
             // The peer may be waiting for what we wrote and the transport did not take yet.
             this.write.drain_for_reader(&mut this.io, cx);
+            if let Poll::Ready(Err(fault)) = this.write.poll_keep_alive(&mut this.io, cx) {
+                return this.latch.note_poll(Poll::Ready(Err(fault)));
+            }
         }
         ready!(this.latch.note_poll(polled))?;
         Poll::Ready(Ok(this.read.data()))
@@ -197,7 +235,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         self.get_mut().poll_call(cx, Call::Flush).map_ok(|_| ())
     }
 
+    /// Sends the authenticated end of our direction; after an eager connect it also waits for the verdict, so that what we wrote is known to be
+    /// accepted.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_call(cx, Call::Shutdown).map_ok(|_| ())
+        let this = self.get_mut();
+        ready!(this.poll_call(cx, Call::Shutdown))?;
+        let polled = this.read.poll_accepted(&mut this.io, cx);
+        this.latch.note_poll(polled)
     }
 }

@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -11,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::error::Error;
 use crate::session::{Event, Opener, Progress};
 use crate::stream::failure::Fault;
+use crate::stream::link::{Link, Patience};
 
 #[derive(Debug)]
 pub(crate) struct ReadState {
@@ -23,11 +26,20 @@ pub(crate) struct ReadState {
     record: usize,
     /// How much the next read asks for.
     chunk: usize,
+    /// How long the peer may be silent.
+    idle: Option<Patience>,
+    /// Whoever waits for the verdict by reading; others that look for it must not take his place.
+    reader: Option<Waker>,
+    link: Arc<Link>,
 }
 
 impl ReadState {
-    pub(crate) fn new(opener: Opener, buffer: BytesMut) -> Self {
-        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK }
+    pub(crate) fn new(opener: Opener, buffer: BytesMut, link: Arc<Link>) -> Self {
+        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK, idle: None, reader: None, link }
+    }
+
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.idle = timeout.map(Patience::new);
     }
 
     /// The decrypted bytes that are there.
@@ -59,9 +71,28 @@ impl ReadState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         while self.data.is_empty() && !self.opener.is_ended() {
-            ready!(self.poll_record(io, cx))?;
+            let polled = self.poll_record(io, cx);
+            if polled.is_pending() && self.opener.awaits_verdict() {
+                self.reader = Some(cx.waker().clone());
+            }
+            ready!(polled)?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the responder has yet to say whether it accepts us.
+    pub(crate) fn awaits_verdict(&self) -> bool {
+        self.opener.awaits_verdict()
+    }
+
+    /// Looks, without waiting, whether the verdict has come.
+    pub(crate) fn find_verdict<R: AsyncRead + Unpin>(&mut self, io: &mut R) -> Result<(), Fault> {
+        let waker = self.reader.clone();
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        match self.poll_accepted(io, &mut cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Looks at what has come, without waiting: the reason that the peer gave for ending the session, if it did.
@@ -81,6 +112,8 @@ impl ReadState {
         while self.opener.awaits_verdict() {
             ready!(self.poll_record(io, cx))?;
         }
+        // What was read along with the verdict is there for him.
+        self.reader.take().into_iter().for_each(Waker::wake);
         Poll::Ready(self.opener.check().map_err(Fault::from))
     }
 
@@ -98,8 +131,11 @@ impl ReadState {
                     self.record = consumed;
                     return Poll::Ready(Ok(()));
                 }
-                Progress::Record { consumed, event: Event::Accepted | Event::End } => {
+                Progress::Record { consumed, event } => {
                     self.buffer.advance(consumed);
+                    if event == Event::Rekey {
+                        self.link.peer_rekeyed(&mut self.opener)?;
+                    }
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -118,6 +154,7 @@ impl ReadState {
         let polled = pin!(io.read_buf(&mut (&mut self.buffer).limit(want))).poll(cx);
         match polled {
             Poll::Ready(Ok(count)) => {
+                self.idle.as_mut().into_iter().for_each(Patience::restart);
                 if count == want {
                     self.chunk = (want * 2).min(MAX_CHUNK);
                 }
@@ -128,6 +165,10 @@ impl ReadState {
                 if self.buffer.is_empty() {
                     self.buffer = BytesMut::new();
                     self.chunk = MIN_CHUNK;
+                }
+                if self.idle.as_mut().is_some_and(|idle| idle.poll_over(cx).is_ready()) {
+                    self.opener.poison(Error::Idle);
+                    return Poll::Ready(Err(Error::Idle.into()));
                 }
                 Poll::Pending
             }

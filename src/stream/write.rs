@@ -1,9 +1,12 @@
 //! The sending direction: sealed records wait in one buffer until the transport has taken them.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
@@ -12,6 +15,7 @@ use tokio::task::{consume_budget, unconstrained};
 use crate::error::{Alert, Error};
 use crate::session::Sealer;
 use crate::stream::failure::Fault;
+use crate::stream::link::{Link, Patience};
 
 #[derive(Debug)]
 pub(crate) struct WriteState {
@@ -22,11 +26,39 @@ pub(crate) struct WriteState {
     ended: bool,
     /// The last call waits: the transport will wake up whoever made it, and only him.
     asleep: bool,
+    /// After how long without sending we send something.
+    keep_alive: Option<Patience>,
+    link: Arc<Link>,
 }
 
 impl WriteState {
-    pub(crate) fn new(sealer: Sealer) -> Self {
-        WriteState { sealer, sealed: BytesMut::new(), ended: false, asleep: false }
+    pub(crate) fn new(sealer: Sealer, link: Arc<Link>) -> Self {
+        WriteState { sealer, sealed: BytesMut::new(), ended: false, asleep: false, keep_alive: None, link }
+    }
+
+    pub(crate) fn set_keep_alive(&mut self, interval: Option<Duration>) {
+        self.keep_alive = interval.map(Patience::new);
+    }
+
+    /// Sends a KEEPALIVE whenever nothing was sent for the interval. Pending, unless it fails.
+    pub(crate) fn poll_keep_alive<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Infallible, Fault>> {
+        while let Some(patience) = self.keep_alive.as_mut().filter(|_| !self.ended) {
+            ready!(patience.poll_over(cx));
+            patience.restart();
+            // Where the transport is full, or a writer sleeps, the peer has enough to read.
+            if self.sealed.is_empty() && !self.asleep && self.sealer.check().is_ok() {
+                self.link.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
+                self.sealer.seal_keepalive(&mut self.sealed)?;
+                if let Poll::Ready(Err(fault)) = self.poll_drain(io, cx) {
+                    return Poll::Ready(Err(fault));
+                }
+            }
+        }
+        Poll::Pending
     }
 
     pub(crate) fn set_asleep(&mut self, asleep: bool) {
@@ -53,6 +85,10 @@ impl WriteState {
         // would come back for it.
         ready!(pin!(consume_budget()).poll(cx));
         ready!(self.poll_drain(io, cx))?;
+        if bufs.iter().any(|buf| !buf.is_empty()) {
+            self.link.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
+            self.keep_alive.as_mut().into_iter().for_each(Patience::restart);
+        }
         let taken = self.sealer.seal_data(bufs.iter().map(|buf| &**buf), &mut self.sealed)?;
         match self.poll_drain(io, cx) {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),

@@ -48,6 +48,19 @@ impl<'a> Cursor<'a> {
         self.array(field).map(u16::from_be_bytes)
     }
 
+    /// The next four bytes as a big-endian number.
+    ///
+    /// # Errors
+    /// [`Malformed::Short`] if there are fewer.
+    pub fn u32(&mut self, field: &'static str) -> Result<u32, Error> {
+        self.array(field).map(u32::from_be_bytes)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All that is left.
     pub fn rest(self) -> &'a [u8] {
         self.0

@@ -7,8 +7,8 @@ use bytes::{BufMut, BytesMut};
 
 use crate::error::{Error, Malformed, Misuse};
 use crate::limits::{
-    CONFIRM_LEN, MAX_CREDENTIAL_LEN, MAX_SERVICE_LEN, MAX_SHARES, MAX_SUITES, MAX_TEXT_LEN, NONCE_LEN, SIGNATURE_LEN,
-    VERSION,
+    CONFIRM_LEN, MAX_CREDENTIAL_LEN, MAX_SERVICE_LEN, MAX_SHARES, MAX_SUITES, MAX_TEXT_LEN, NETWORK_KEY_LEN, NONCE_LEN,
+    REKEY_LEN, SIGNATURE_LEN, VERSION, X25519_LEN,
 };
 use crate::wire::cursor::Cursor;
 
@@ -21,6 +21,8 @@ pub struct Hello {
     pub suites: Vec<u16>,
     /// The shares, by ascending kind.
     pub shares: Vec<Share>,
+    /// The tag of the network key, if there is one.
+    pub network_tag: Option<[u8; NETWORK_KEY_LEN]>,
 }
 
 /// A public share of a key agreement.
@@ -63,6 +65,17 @@ pub struct Auth<'a> {
     pub confirm: [u8; CONFIRM_LEN],
 }
 
+/// The content of a REKEY record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rekey {
+    /// Number of the receiver's share that was mixed in; 0 for none.
+    pub peer_number: u32,
+    /// Number of the share, or 0 if it can't be named.
+    pub number: u32,
+    /// The sender's fresh share.
+    pub share: [u8; X25519_LEN],
+}
+
 /// The content of an ALERT or VERDICT record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeText<'a> {
@@ -88,6 +101,7 @@ impl Hello {
             out.put_u16(narrow(share.data.len())?);
             out.put_slice(&share.data);
         }
+        out.put_slice(self.network_tag.as_ref().map_or(&[], |tag| tag));
         Ok(())
     }
 
@@ -119,8 +133,9 @@ impl Hello {
             }
             shares.push(Share { kind, data });
         }
+        let network_tag = if cursor.is_empty() { None } else { Some(cursor.array("network_tag")?) };
         cursor.finish("HELLO")?;
-        Ok(Hello { nonce, suites, shares })
+        Ok(Hello { nonce, suites, shares, network_tag })
     }
 }
 
@@ -195,6 +210,29 @@ impl<'a> Auth<'a> {
         let service = str::from_utf8(service).map_err(|_| Error::Malformed(Malformed::Field("service")))?;
         check_service(service).map_err(|_| Error::Malformed(Malformed::Field("service")))?;
         Ok((service, Self::decode(cursor.rest())?))
+    }
+}
+
+impl Rekey {
+    /// The content.
+    pub fn encode(&self) -> [u8; REKEY_LEN] {
+        let mut content = [0; REKEY_LEN];
+        let bytes = self.peer_number.to_be_bytes().into_iter().chain(self.number.to_be_bytes()).chain(self.share);
+        content.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        content
+    }
+
+    /// Parses the content.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn decode(content: &[u8]) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(content);
+        let peer_number = cursor.u32("peer_number")?;
+        let number = cursor.u32("number")?;
+        let share = cursor.array("share")?;
+        cursor.finish("REKEY")?;
+        Ok(Rekey { peer_number, number, share })
     }
 }
 

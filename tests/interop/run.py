@@ -1,76 +1,189 @@
-"""Two implementations over real sockets: the Rust program and the Python peer, each as initiator and as responder.
+"""Several implementations over real sockets: builds of the Rust program and the Python peer, each as initiator and as responder
+against each.
 
-usage: run.py PROGRAM      (a built `countersign`; needs the package `cryptography`)
+usage: run.py PROGRAM [PROGRAM...]      (builds of `countersign`; needs the packages `cryptography` and `kyber-py`)
 """
+import base64
 import pathlib
+import re
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 PEER = [sys.executable, str(pathlib.Path(__file__).parent / "python" / "peer.py")]
 PATIENCE = 60
+SUITES = ["X25519_ChaCha20Poly1305_SHA256", "X25519MLKEM768_ChaCha20Poly1305_SHA256", "X25519_AES256GCM_SHA256",
+          "X25519MLKEM768_AES256GCM_SHA256"]
+SMALL, LARGE = (bytes(i * 7 % 256 for i in range(n)) for n in (100_001, 3_000_001))
 
 
-def key(folder, name, byte):
-    """Files of an identity that openssl could have made; returns its seed and public key in hexadecimal."""
-    seed = bytes([byte]) * 32
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path = folder / f"{name}.key"
-    path.touch(0o600)
-    path.write_bytes(pem)
-    line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b" " + name.encode() + b"\n"
-    (folder / f"{name}.pub").write_bytes(line)
-    return seed.hex(), private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+class Keys:
+    """Files of identities that openssl could have made, with their seeds and public keys in hexadecimal, and of network keys."""
+
+    def __init__(self, folder, program):
+        self.folder, self.seeds, self.public, self.network = folder, {}, {}, {}
+        for byte, name in enumerate(("alice", "bob", "eve"), 1):
+            seed = bytes([byte]) * 32
+            private = Ed25519PrivateKey.from_private_bytes(seed)
+            self._write(f"{name}.key", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            self._write(f"{name}.pub", private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b" " + name.encode() + b"\n")
+            self.seeds[name] = seed.hex()
+            self.public[name] = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        subprocess.run([program, "keygen", "--network", "--out", self.path("ours.net")], check=True, capture_output=True, timeout=PATIENCE)
+        self._write("theirs.net", b"countersign-network-key " + base64.b64encode(bytes([9]) * 32) + b"\n")
+        for name in ("ours", "theirs"):
+            word, text = (self.folder / f"{name}.net").read_text().split()
+            assert word == "countersign-network-key" and (self.folder / f"{name}.net").stat().st_mode & 0o777 == 0o600
+            self.network[name] = base64.b64decode(text, validate=True).hex()
+            assert len(self.network[name]) == 64
+
+    def path(self, file): return str(self.folder / file)
+
+    def _write(self, file, data):
+        (self.folder / file).touch(0o600)
+        (self.folder / file).write_bytes(data)
 
 
-def start(command, stream):
+class Rust:
+    stream = "stderr"
+
+    def __init__(self, name, program, keys): self.name, self.program, self.keys = name, program, keys
+
+    def options(self, suites=(), network=None, rekey=False, padding=None):
+        return ([x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.path(network + ".net")] if network else [])
+                + (["--rekey-bytes", "20000"] if rekey else []) + (["--padding", f"block:{padding}"] if padding else []))
+
+    def serve(self, **common):
+        k = self.keys
+        return [self.program, "serve", "--identity", k.path("bob.key"), "--trust", k.path("alice.pub"), "--listen", "127.0.0.1:0", "--echo",
+                "--service", "db", "--context", "interop", *self.options(**common)]
+
+    def connect(self, address, who="alice", peer="bob", service="db", context="interop", eager=False, timeout=None, **common):
+        k = self.keys
+        return [self.program, "connect", "--identity", k.path(f"{who}.key"), "--peer", k.path(f"{peer}.pub"), address, "--service", service,
+                "--context", context, *(["--eager"] if eager else []), *(["--timeout", str(timeout)] if timeout else []),
+                *self.options(**common)]
+
+
+class Python:
+    name, stream = "Python", "stdout"
+
+    def __init__(self, keys): self.keys = keys
+
+    def options(self, suites=(), network=None, rekey=False, padding=None):
+        return ([x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.network[network]] if network else [])
+                + (["--rekey-every", "2"] if rekey else []) + (["--padding", str(padding)] if padding else []))
+
+    def serve(self, **common):
+        k = self.keys
+        return PEER + ["serve", "--seed", k.seeds["bob"], "--allow", k.public["alice"], "--port", "0", "--service", "db", "--context",
+                       b"interop".hex(), *self.options(**common)]
+
+    def connect(self, address, who="alice", peer="bob", service="db", context="interop", eager=False, timeout=None, **common):
+        k = self.keys
+        return PEER + ["connect", "--seed", k.seeds[who], "--expect", k.public[peer], address, "--service", service, "--context",
+                       context.encode().hex(), *(["--eager"] if eager else []), *(["--timeout", str(timeout)] if timeout else []),
+                       *self.options(**common)]
+
+
+# Options of the responder, and for each what initiators do: what it is, their options, the exit code (None: any failure), the suite.
+BOTH = {"rekey": True, "padding": 512}
+PLAN = [
+    ({}, [("honest, 3 MB", {}, 0, None), *((name, {"suites": [name]}, 0, name) for name in SUITES),
+          ("another suite is preferred", {"suites": [SUITES[2], SUITES[0]]}, 0, None), ("eager", {"eager": True}, 0, None),
+          ("padding of the initiator", {"padding": 1000}, 0, None), ("rekeys of the initiator only, 3 MB", {"rekey": True}, 0, None),
+          ("not trusted", {"who": "eve"}, 4, None), ("another peer is expected", {"peer": "eve"}, 3, None),
+          ("a service that is not there", {"service": "web"}, 4, None), ("another context", {"context": "other"}, 1, None),
+          ("a network key of the initiator only", {"network": "ours"}, None, None)]),
+    ({"suites": SUITES[:1]}, [("the responder has suite 1 only", {}, 0, SUITES[0]), ("no suite in common", {"suites": SUITES[1:]}, None, None)]),
+    ({"network": "ours"}, [("network key", {"network": "ours"}, 0, None),
+                           ("network key, classical suite", {"network": "ours", "suites": SUITES[2:3]}, 0, SUITES[2]),
+                           ("network key, not trusted", {"network": "ours", "who": "eve"}, 4, None),
+                           ("a network key of the responder only", {"timeout": 1}, None, None),
+                           ("different network keys", {"network": "theirs", "timeout": 1}, None, None)]),
+    (BOTH, [("both rekey and pad, 3 MB", BOTH, 0, None), ("both rekey and pad, eager, 3 MB", BOTH | {"eager": True, "suites": SUITES[2:3]}, 0, SUITES[2]),
+            ("rekeys of the responder only, 3 MB", {}, 0, None)]),
+]
+
+
+def start(responder, options):
     """Starts a responder and waits until it listens; returns it and its address."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = getattr(process, stream).readline()
-    assert line.startswith("listening on "), line
+    process = subprocess.Popen(responder.serve(**options), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = getattr(process, responder.stream).readline()
+    assert line.startswith("listening on "), line + process.stderr.read()
     return process, line.split()[-1]
 
 
+def attempt(initiator, address, what, options, code, suite):
+    data = LARGE if "3 MB" in what else SMALL
+    began = time.monotonic()
+    done = subprocess.run(initiator.connect(address, **options), input=data, capture_output=True, timeout=PATIENCE)
+    took, text = time.monotonic() - began, done.stderr.decode()
+    assert done.returncode == code or code is None and done.returncode > 0, f"exit {done.returncode}, not {code}: {text}"
+    assert done.stdout == (data if code == 0 else b""), "the echo differs"
+    if isinstance(initiator, Python) and code == 0:
+        assert suite is None or f"suite {suite}\n" in text, text
+        sent, received = map(int, re.search(r"rekeys sent (\d+), received (\d+)", text).groups())
+        assert (sent > 0, received > 0) == ("both rekey" in what or "of the initiator only" in what,
+                                            "both rekey" in what or "of the responder only" in what), text
+    if "timeout" in options:
+        assert 0.9 <= took < 5, f"nothing may come back, but it took {took:.1f} s: {text}"
+    elif code != 0:
+        assert took < 5, f"it took {took:.1f} s to be refused: {text}"
+    return done.returncode
+
+
+def silence(address):
+    """A responder with a network key does not answer, nor close, whatever comes."""
+    host, port = address.rsplit(":", 1)
+    probes = [b"GET / HTTP/1.1\r\n\r\n", b"\xc1\x00\x00\x05", bytes.fromhex("c1000064") + b"\2" * 100, b"\xc6\0\0\1\5"]
+    socks = []
+    for probe in probes:
+        sock = socket.create_connection((host, int(port)), PATIENCE)
+        sock.sendall(probe)
+        socks.append(sock)
+    time.sleep(0.4)
+    for sock in socks:
+        sock.settimeout(0.05)
+        try:
+            assert False, f"not silent: {sock.recv(100)!r}"
+        except TimeoutError:
+            sock.close()
+
+
 def main():
-    program, passed = sys.argv[1], 0
-    data = bytes(i * 7 % 256 for i in range(3_000_001))
+    programs, passed, failed = sys.argv[1:], 0, 0
+    if not programs:
+        sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        keys = {who: key(folder, who, byte) for who, byte in [("alice", 1), ("bob", 2), ("eve", 3)]}
-        path = lambda file: str(folder / file)
-        rust_serve = [program, "serve", "--identity", path("bob.key"), "--trust", path("alice.pub"), "--listen", "127.0.0.1:0",
-                      "--echo", "--service", "db", "--context", "interop"]
-        python_serve = PEER + ["serve", "--seed", keys["bob"][0], "--allow", keys["alice"][1], "--port", "0", "--service", "db",
-                               "--context", b"interop".hex()]
-
-        def rust_connect(address, who="alice", peer="bob", service="db", context="interop"):
-            return [program, "connect", "--identity", path(f"{who}.key"), "--peer", path(f"{peer}.pub"), address, "--service", service,
-                    "--context", context]
-
-        def python_connect(address, who="alice", peer="bob", service="db", context="interop"):
-            return PEER + ["connect", "--seed", keys[who][0], "--expect", keys[peer][1], address, "--service", service,
-                           "--context", context.encode().hex()]
-
-        cases = [({}, 0), ({"who": "eve"}, 4), ({"peer": "eve"}, 3), ({"service": "web"}, 4), ({"context": "other"}, 1)]
-        for serve_name, serve, stream in [("Rust", rust_serve, "stderr"), ("Python", python_serve, "stdout")]:
-            server, address = start(serve, stream)
-            try:
-                for connect_name, connect in [("Rust", rust_connect), ("Python", python_connect)]:
-                    for change, code in cases:
-                        done = subprocess.run(connect(address, **change), input=data, capture_output=True, timeout=PATIENCE)
-                        what = f"{connect_name} to {serve_name}, {change or 'honest'}"
-                        assert done.returncode == code, f"{what}: exit {done.returncode}, not {code}: {done.stderr.decode()}"
-                        assert code != 0 or done.stdout == data, f"{what}: the echo differs"
-                        print(f"ok: {what}: exit {code}")
-                        passed += 1
-            finally:
-                server.kill()
-                server.wait()
-    print(f"interop: {passed} passed, 0 failed")
+        keys = Keys(pathlib.Path(name), programs[0])
+        sides = [Rust("Rust" if len(programs) == 1 else f"Rust {n}", program, keys) for n, program in enumerate(programs, 1)] + [Python(keys)]
+        for responder in sides:
+            for options, cases in PLAN:
+                server, address = start(responder, options)
+                jobs = [(f"{i.name} to {responder.name}, {case[0]}", attempt, (i, address, *case)) for i in sides for case in cases]
+                if "network" in options:
+                    jobs.append((f"strangers to {responder.name}, silence", silence, (address,)))
+                try:
+                    for what, job, values in jobs:
+                        try:
+                            code = job(*values)
+                            print(f"ok: {what}" + (f": exit {code}" if code is not None else ""), flush=True)
+                            passed += 1
+                        except (AssertionError, subprocess.TimeoutExpired) as e:
+                            print(f"FAILED: {what}: {e}", flush=True)
+                            failed += 1
+                finally:
+                    server.kill()
+                    server.wait()
+    print(f"interop: {passed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,32 +4,44 @@ import hmac as _hmac
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from kyber_py.ml_kem import ML_KEM_768  # encapsulation with a given m, which `cryptography` does not offer
 
-VERSION, SUITE, KIND_X25519, RAW_KEY = 1, 0x0001, 1, 0x01
+VERSION, RAW_KEY = 1, 0x01
 PROTOCOL = b"countersign/1"
 MAX_SUITES, MAX_SHARES, MAX_CREDENTIAL_LEN = 16, 8, 16384
-MAX_TEXT_LEN, MAX_CONTEXT_LEN, MAX_CONTENT_LEN, MAX_RECORDS = 255, 255, 65536, 2 ** 48
-KNOWN_SUITES = {SUITE: (KIND_X25519,)}
-SHARE_LENGTHS = {KIND_X25519: 32}
+MAX_TEXT_LEN, MAX_CONTEXT_LEN, MAX_CONTENT_LEN, MAX_EXPORT_LEN = 255, 255, 65536, 8160
+MAX_RECORDS, MAX_RECORDS_AES, MAX_KEY_BYTES_AES, REKEY_BURST, REKEY_SPACING = 2 ** 48, 2 ** 32, 2 ** 38, 16, 4
+
+X25519, MLKEM = 1, 2  # share kinds
+SHARE_LENGTHS, REPLY_LENGTHS = {X25519: 32, MLKEM: 1184}, {X25519: 32, MLKEM: 1088}
+KNOWN_SUITES = {1: (X25519,), 2: (X25519, MLKEM), 3: (X25519,), 4: (X25519, MLKEM)}
+AEADS = {1: ChaCha20Poly1305, 2: ChaCha20Poly1305, 3: AESGCM, 4: AESGCM}
+SUITE_NAMES = {1: "X25519_ChaCha20Poly1305_SHA256", 2: "X25519MLKEM768_ChaCha20Poly1305_SHA256",
+               3: "X25519_AES256GCM_SHA256", 4: "X25519MLKEM768_AES256GCM_SHA256"}
+DEFAULT_SUITES = (2, 4, 1, 3)
+def hybrid(suite): return MLKEM in KNOWN_SUITES.get(suite, ())
+
 
 HELLO, HELLO_REPLY, AUTH_R, AUTH_I, RECORD, ALERT = 0xC1, 0xC2, 0xC3, 0xC4, 0xC5, 0xC6
 LIMITS = {HELLO: (42, 2048), HELLO_REPLY: (37, 2048), AUTH_R: (116, 17408), AUTH_I: (117, 17408),
           RECORD: (17, 65555), ALERT: (1, 1)}
-REC_DATA, REC_END, REC_ALERT, REC_VERDICT = 1, 2, 3, 4
-KIND_NAMES = {REC_DATA: "data", REC_END: "end", REC_ALERT: "alert", REC_VERDICT: "verdict"}
+REC_DATA, REC_END, REC_ALERT, REC_VERDICT, REC_REKEY, REC_KEEPALIVE = 1, 2, 3, 4, 6, 7
+KIND_NAMES = {REC_DATA: "data", REC_END: "end", REC_ALERT: "alert", REC_VERDICT: "verdict", REC_REKEY: "rekey",
+              REC_KEEPALIVE: "keepalive"}
 ALERTS = {"malformed": 1, "unexpected_message": 2, "unsupported_version": 3, "no_common_suite": 4, "refused": 5,
-          "bad_record": 6, "timeout": 7, "busy": 8, "internal": 9, "shutting_down": 10}
+          "bad_record": 6, "timeout": 7, "busy": 8, "internal": 9, "shutting_down": 10, "revoked": 11, "network_key": 12}
 ACCEPT, NOT_TRUSTED, SERVICE_UNAVAILABLE, BUSY, OWN_IDENTITY, DENIED = range(6)
 T_PROTOCOL, T_CONTEXT, T_FRAME, T_HEADER, T_SERVICE, T_CREDENTIAL, T_SIGNATURE, T_SEALED = range(8)
 
 
 class Fail(Exception):
     """alert: a name of ALERTS (it is sent), or one of: `verdict:N` (a refusing VERDICT was sent), `peer_verdict:N`,
-    `peer_alert:N`, `truncated`, `limit` (nothing is sent)."""
+    `peer_alert:N`, `truncated`, `limit`, `silent` (nothing is sent)."""
 
     def __init__(self, alert, layer, reason):
         super().__init__(f"{alert} ({layer}): {reason}")
@@ -61,21 +73,32 @@ def hmac(key, data): return _hmac.digest(key, data, "sha256")
 def extract(salt, ikm): return hmac(salt, ikm)
 def x25519_public(k): return X25519PrivateKey.from_private_bytes(k).public_key().public_bytes_raw()
 def ed25519_public(seed): return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-def seal(key, nonce, ad, plaintext): return ChaCha20Poly1305(key).encrypt(nonce, plaintext, ad)
+def seal(suite, key, nonce, ad, plaintext): return AEADS[suite](key).encrypt(nonce, plaintext, ad)
 
 
-def open_sealed(key, nonce, ad, sealed):
+def open_sealed(suite, key, nonce, ad, sealed):
     try:
-        return ChaCha20Poly1305(key).decrypt(nonce, sealed, ad)
+        return AEADS[suite](key).decrypt(nonce, sealed, ad)
     except InvalidTag:
         raise Fail("bad_record", "aead", "a sealed body does not open") from None
 
 
-def x25519(k, u):
+def x25519(k, u, layer="agreement"):
     try:
         return X25519PrivateKey.from_private_bytes(k).exchange(X25519PublicKey.from_public_bytes(u))
     except ValueError:  # the library refuses an all-zero result
-        raise Fail("refused", "agreement", "the shared secret is all zero") from None
+        raise Fail("refused", layer, "the shared secret is all zero") from None
+
+
+def mlkem_keygen(d, z): return MLKEM768PrivateKey.from_seed_bytes(d + z)
+def mlkem_encaps(ek, m): return ML_KEM_768._encaps_internal(ek, m)  # secret, ciphertext
+
+
+def mlkem_check(ek):  # [HS-27]
+    try:
+        MLKEM768PublicKey.from_public_bytes(ek)  # refuses coefficients of 3,329 and more
+    except ValueError:
+        raise Fail("malformed", "agreement", "the encapsulation key is not valid") from None
 
 
 P = 2 ** 255 - 19
@@ -137,8 +160,16 @@ def expand_label(secret, label, ctx, length):
 def key_iv(secret): return expand_label(secret, "key", b"", 32), expand_label(secret, "iv", b"", 12)
 
 
-def handshake_schedule(shared, th_hello):
-    k = {"shared": shared, "early_secret": extract(bytes(32), bytes(32))}
+def early_schedule(network_key):
+    early = extract(bytes(32), network_key or bytes(32))
+    return {"early_secret": early, "network_tag_key": expand_label(early, "network tag", b"", 32)}
+
+
+def network_tag(network_key, hello): return hmac(early_schedule(network_key)["network_tag_key"], hello)
+
+
+def handshake_schedule(shared, th_hello, network_key=None):
+    k = {"shared": shared, **early_schedule(network_key)}
     hs = extract(expand_label(k["early_secret"], "derived", b"", 32), shared)
     k["handshake_secret"] = hs
     for s, role in (("r", "responder"), ("i", "initiator")):
@@ -151,11 +182,22 @@ def handshake_schedule(shared, th_hello):
 def session_schedule(handshake_secret, th_final):
     ms = extract(expand_label(handshake_secret, "derived", b"", 32), bytes(32))
     k = {"master_secret": ms, "exporter_secret": expand_label(ms, "exporter", th_final, 32),
+         "channel_binding": expand_label(ms, "channel binding", th_final, 32),
          "session_id": expand_label(ms, "session id", th_final, 16)}
     for s, role in (("r", "responder"), ("i", "initiator")):
         k["traffic_secret_" + s] = expand_label(ms, "traffic " + role, th_final, 32)
         k["traffic_key_" + s], k["traffic_iv_" + s] = key_iv(k["traffic_secret_" + s])
     return k
+
+
+def export(exporter_secret, label, context, length):  # [KS-2]
+    if not (1 <= len(label) <= 255 and len(context) <= 65535 and 1 <= length <= MAX_EXPORT_LEN):
+        raise ValueError("label, context or length of an export")
+    ctx = hashlib.sha256(u32(len(label)) + label + u32(len(context)) + context).digest()
+    return expand_label(exporter_secret, "export", ctx, length)
+
+
+def next_secret(secret, content, dh): return extract(expand_label(secret, "rekey", content, 32), dh)  # [RK-1]
 
 
 # ---- records (section 11) ----
@@ -195,8 +237,10 @@ def parse_record(plaintext, legal):
         content = content[:len(content) - p]
     if len(content) > MAX_CONTENT_LEN:
         raise Fail("malformed", "message", "the content is too long")
-    if kind == REC_DATA and not content or kind == REC_END and content:
-        raise Fail("malformed", "message", "an empty DATA, or an END with content")
+    if kind == REC_DATA and not content or kind in (REC_END, REC_KEEPALIVE) and content:
+        raise Fail("malformed", "message", "an empty DATA, or an END or KEEPALIVE with content")
+    if kind == REC_REKEY and len(content) != 40:
+        raise Fail("malformed", "message", "the length of a REKEY")
     if kind in (REC_ALERT, REC_VERDICT):
         if not content:
             raise Fail("malformed", "message", "no code")
@@ -205,22 +249,52 @@ def parse_record(plaintext, legal):
 
 
 class Direction:
-    def __init__(self, key, iv, counter=0): self.key, self.iv, self.counter = key, iv, counter
+    """One direction of a session. others, rekeys: records so far, since the beginning; used: plaintext under this key."""
+
+    def __init__(self, suite, secret, counter=0, others=0):
+        self.suite, self.others, self.rekeys = suite, others, 0
+        self._set(secret, counter)
+
+    def _set(self, secret, counter):
+        self.secret, self.counter, self.used = secret, counter, 0
+        self.key, self.iv = key_iv(secret)
+
     def nonce(self): return bytes(a ^ b for a, b in zip(self.iv, bytes(4) + self.counter.to_bytes(8, "big")))
 
-    def _step(self):
-        if self.counter >= MAX_RECORDS:  # [RE-2]
+    def room(self, size, kept=0, kept_bytes=0):
+        """Whether a record with a plaintext of this size may be sealed; kept: what has to stay free after it. [RE-2]"""
+        aes = AEADS[self.suite] is AESGCM
+        return (self.counter + kept < (MAX_RECORDS_AES if aes else MAX_RECORDS)
+                and not (aes and self.used + size + kept_bytes > MAX_KEY_BYTES_AES))
+
+    def may_rekey(self): return self.rekeys + 1 <= REKEY_BURST + self.others // REKEY_SPACING  # [RK-2]
+
+    def _step(self, size):
+        if not self.room(size):
             raise Fail("limit", "session", "no further record under this key")
         nonce = self.nonce()
-        self.counter += 1
+        self.counter, self.used = self.counter + 1, self.used + size
         return nonce
+
+    def _count(self, plaintext):
+        if plaintext[0] & 0x7F == REC_REKEY:
+            self.rekeys += 1
+        else:
+            self.others += 1
 
     def seal_plaintext(self, plaintext):
         head = header(RECORD, len(plaintext) + 16)
-        return head + seal(self.key, self._step(), head, plaintext)
+        whole = head + seal(self.suite, self.key, self._step(len(plaintext)), head, plaintext)
+        self._count(plaintext)
+        return whole
 
     def seal(self, kind, content=b"", padding=None): return self.seal_plaintext(record_plaintext(kind, content, padding))
-    def open(self, data): return open_sealed(self.key, self._step(), data[:4], data[4:])
+
+    def open(self, data):
+        """The record is not counted yet: a REKEY has to be judged first."""
+        return open_sealed(self.suite, self.key, self._step(len(data) - 20), data[:4], data[4:])
+
+    def rekey(self, content, dh): self._set(next_secret(self.secret, content, dh), 0)
 
 
 # ---- both roles ----
@@ -234,7 +308,9 @@ class Endpoint:
     States of the receiving direction: those of section 13, and Closed after a refusing VERDICT was sent."""
     role, side, other = "", "", ""
 
-    def __init__(self, seed, random, *, context=b"", trusted=(), auth_padding=0, allow_self=False, trace=None):
+    def __init__(self, seed, random, *, suites=DEFAULT_SUITES, network_key=None, context=b"", trusted=(), auth_padding=0,
+                 allow_self=False, trace=None):
+        """suites: of an initiator the offer, of a responder its preference."""
         if len(context) > MAX_CONTEXT_LEN:
             raise ValueError("the context is too long")
         self.identity = Ed25519PrivateKey.from_private_bytes(seed)
@@ -242,14 +318,19 @@ class Endpoint:
         self.random, self.trusted, self.auth_padding, self.allow_self = random, set(trusted), auth_padding, allow_self
         self.trace = trace  # a dict that collects every named value, for test vectors only
         self.transcript = Transcript(context)
+        self.suites, self.network_key, self.suite = tuple(suites), network_key, None
         self.out, self.events, self.buffer = [], [], bytearray()
-        self.first = True
+        self.first, self.silent = True, False  # silent: nothing is sent for a failure [NK-3]
         self.established = self.secured = self.sent_end = False  # secured: failures are answered with records
-        self.tx = self.rx = self.keys = self.peer = self.session_id = None
+        self.tx = self.rx = self.keys = self.peer = self.session_id = self.channel_binding = self.exporter = None
+        self.number = self.named = self.peer_number = 0  # section 11.2
+        self.halves, self.peer_share = {}, None
 
     # receiving
 
     def feed(self, data):
+        if self.state not in LEGAL:
+            return
         self.buffer += data
         try:
             while self.buffer and self.state in LEGAL:
@@ -267,8 +348,10 @@ class Endpoint:
                 del self.buffer[:4 + length]
                 self._on_frame(whole[0], whole)
         except Fail as failure:
+            if self.silent:  # [NK-4]
+                failure = Fail("silent", "network", str(failure))
             self._fail(failure)
-            raise
+            raise failure
 
     def end_of_transport(self):
         if self.state in LEGAL and self.state != "Ended":
@@ -298,8 +381,12 @@ class Endpoint:
             raise Fail(f"peer_alert:{whole[4]}", "session", "an ALERT frame, not authenticated")
         if kind != RECORD:
             return self._on_handshake(kind, whole)
-        kind, content = parse_record(self.rx.open(whole),
-                                     {REC_VERDICT} if self.state == "AwaitVerdict" else {REC_DATA, REC_END, REC_ALERT})
+        plaintext = self.rx.open(whole)
+        kind, content = parse_record(plaintext, {REC_VERDICT} if self.state == "AwaitVerdict" else
+                                     {REC_DATA, REC_END, REC_ALERT, REC_REKEY, REC_KEEPALIVE})
+        if kind == REC_REKEY:
+            self._on_rekey(content)
+        self.rx._count(plaintext)
         if kind == REC_VERDICT:
             self._on_verdict(content[0], content[1:].decode())
         elif kind == REC_DATA:
@@ -307,27 +394,45 @@ class Endpoint:
         elif kind == REC_END:
             self.state = "Ended"
             self.events.append(("end", b""))
-        else:
+        elif kind == REC_ALERT:
             raise Fail(f"peer_alert:{content[0]}", "session", "an ALERT record: " + repr(content[1:].decode()))
 
+    def _on_rekey(self, content):
+        peer_number, number, share = int.from_bytes(content[:4], "big"), int.from_bytes(content[4:8], "big"), content[8:]
+        if not self.rx.may_rekey():  # [RK-2]
+            raise Fail("unexpected_message", "rekey", "too many REKEY records")
+        if not self.named <= peer_number <= self.number:  # [RK-3]; at most one is between them
+            raise Fail("malformed", "rekey", "REKEY names a share that is not kept")
+        if number not in (0, self.peer_number + 1):  # [RK-4]
+            raise Fail("malformed", "rekey", "REKEY skips or repeats a number")
+        self.named = peer_number
+        self.halves = {n: k for n, k in self.halves.items() if n >= peer_number}
+        if number:
+            self.peer_number, self.peer_share = number, share
+        self.rx.rekey(content, x25519(self.halves[peer_number], share, "rekey") if peer_number else bytes(32))  # [RK-5]
+
     def _fail(self, failure):
-        code = ALERTS.get(failure.alert)
+        code = None if self.silent else ALERTS.get(failure.alert)
         if code and not self.secured:
             self.out.append(frame(ALERT, u8(code)))
-        elif code and not self.sent_end and self.tx.counter < MAX_RECORDS:
+        elif code and not self.sent_end and self.tx.room(2):
             self.out.append(self.tx.seal(REC_ALERT, u8(code)))
         self.state = "Closed" if failure.alert.startswith("verdict:") else "Failed"
-        self.tx = self.rx = self.keys = None
+        self.tx = self.rx = self.keys = self.exporter = None
+        self.halves.clear()
         self.buffer.clear()
 
     # sending
 
-    def send(self, kind, content=b"", padding=None):
-        """DATA or END; the initiator may do so before the VERDICT (eager)."""
+    def _ready(self):
         if self.tx is None or self.sent_end or not (self.established or self.state == "AwaitVerdict"):
             raise RuntimeError("not possible to send now")
-        if kind == REC_DATA and self.tx.counter >= MAX_RECORDS - 1:  # [RE-2]
-            raise RuntimeError("the last record is kept for END")
+
+    def send(self, kind, content=b"", padding=None):
+        """DATA, KEEPALIVE or END; the initiator may do so before the VERDICT (eager)."""
+        self._ready()
+        if kind != REC_END and not self.tx.room(len(content) + (padding or 0) + 3, 1, 1 << 17):  # [RE-2]
+            raise RuntimeError("the last record is kept for END, ALERT or REKEY")
         try:
             self.out.append(self.tx.seal(kind, content, padding))
         except Fail as failure:
@@ -335,6 +440,25 @@ class Endpoint:
             raise
         self.sent_end = kind == REC_END
 
+    def rekey(self, padding=None):
+        """The next record is sealed under a new key."""
+        self._ready()
+        if not self.tx.may_rekey():  # [RK-2]
+            raise RuntimeError("too many REKEY records")
+        k, number = self.random(32), 0
+        if self.named == self.number:
+            self.number = number = self.number + 1
+            self.halves[number] = k
+        try:
+            dh = x25519(k, self.peer_share, "rekey") if self.peer_number else bytes(32)  # [RK-6]
+            content = u32(self.peer_number) + u32(number) + x25519_public(k)
+            self.out.append(self.tx.seal(REC_REKEY, content, padding))
+        except Fail as failure:
+            self._fail(failure)
+            raise
+        self.tx.rekey(content, dh)
+
+    def export(self, label, context, length): return export(self.exporter, label, context, length)
     def finished(self): return self.state == "Ended" and self.sent_end
 
     # the parts that AUTH_R and AUTH_I have in common
@@ -348,9 +472,15 @@ class Endpoint:
         self._note(**{name: value})
         return value
 
-    def _agree(self, private, share):
+    def _combine(self, mlkem_secret, dh): return mlkem_secret + dh
+
+    def _agree(self, private, share, mlkem_secret=None):
         """[HS-6], [HS-10]; the transcript stands at TH_hello."""
-        self.keys = handshake_schedule(x25519(private, share), self._th("TH_hello"))
+        dh = x25519(private, share)
+        if mlkem_secret is not None:
+            self._note(dh=dh, mlkem_secret=mlkem_secret)
+        shared = dh if mlkem_secret is None else self._combine(mlkem_secret, dh)
+        self.keys = handshake_schedule(shared, self._th("TH_hello"), self.network_key)
         self._note(**self.keys)
 
     def _credential(self): return u8(RAW_KEY) + u16(32) + self.public
@@ -359,7 +489,7 @@ class Endpoint:
 
     def _seal_auth(self, kind, plaintext):
         head = header(kind, len(plaintext) + 16)
-        return head + seal(self.keys["hs_key_" + self.side], self.keys["hs_iv_" + self.side], head, plaintext)
+        return head + seal(self.suite, self.keys["hs_key_" + self.side], self.keys["hs_iv_" + self.side], head, plaintext)
 
     def _build_auth(self, kind, service=None):
         add, side = self.transcript.add, self.side
@@ -382,7 +512,7 @@ class Endpoint:
 
     def _check_auth(self, whole, has_service):
         add, side = self.transcript.add, self.other
-        plaintext = open_sealed(self.keys["hs_key_" + side], self.keys["hs_iv_" + side], whole[:4], whole[4:])
+        plaintext = open_sealed(self.suite, self.keys["hs_key_" + side], self.keys["hs_iv_" + side], whole[:4], whole[4:])
         r = Reader(plaintext)
         service = r.take(r.number(1)) if has_service else b""
         if any(not 0x21 <= b <= 0x7E for b in service):  # [FR-7]
@@ -407,7 +537,7 @@ class Endpoint:
         add(T_SIGNATURE, signature)
         wanted = hmac(self.keys["confirm_key_" + side], self._th("TH_confirm_" + side))
         if not _hmac.compare_digest(confirm, wanted):
-            raise Fail("refused", "confirmation", "the confirmation is wrong")
+            raise Fail("bad_record", "confirmation", "the confirmation is wrong")
         if not verify_strict(key, data, signature):
             raise Fail("refused", "signature", "the signature does not verify")
         add(T_SEALED, whole[4:])
@@ -417,26 +547,33 @@ class Endpoint:
     def _derive_session(self):
         k = session_schedule(self.keys["handshake_secret"], self._th("TH_final"))
         self._note(**k)
-        self.tx = Direction(k["traffic_key_" + self.side], k["traffic_iv_" + self.side])
-        self.rx = Direction(k["traffic_key_" + self.other], k["traffic_iv_" + self.other])
-        self.session_id, self.keys = k["session_id"], None
+        self.tx, self.rx = (Direction(self.suite, k["traffic_secret_" + s]) for s in (self.side, self.other))
+        self.session_id, self.channel_binding, self.exporter = k["session_id"], k["channel_binding"], k["exporter_secret"]
+        self.keys = None
 
 
 class Initiator(Endpoint):
     role, side, other = "initiator", "i", "r"
     state = "AwaitHelloReply"
 
-    def __init__(self, seed, random, *, expected=None, service=b"", suites=(SUITE,), extra_shares=(), **options):
+    def __init__(self, seed, random, *, expected=None, service=b"", extra_shares=(), **options):
         super().__init__(seed, random, **options)
-        self.expected, self.service, self.suites, self.extra_shares = expected, service, suites, extra_shares
+        self.expected, self.service, self.extra_shares = expected, service, extra_shares
 
     def start(self):
         self.nonce, self.private = self.random(32), self.random(32)
         self.share = x25519_public(self.private)
-        shares = sorted([(KIND_X25519, self.share), *self.extra_shares])
-        self._note(shares=shares)
-        hello = frame(HELLO, u16(VERSION) + self.nonce + u8(len(self.suites)) + b"".join(map(u16, self.suites))
-                      + u8(len(shares)) + b"".join(u8(k) + u16(len(s)) + s for k, s in shares))
+        shares = [(X25519, self.share), *self.extra_shares]
+        if any(map(hybrid, self.suites)):
+            self.decapsulation = mlkem_keygen(self.random(32), self.random(32))
+            shares.append((MLKEM, self.decapsulation.public_key().public_bytes_raw()))
+        self.shares = sorted(shares)
+        self._note(shares=self.shares)
+        body = (u16(VERSION) + self.nonce + u8(len(self.suites)) + b"".join(map(u16, self.suites))
+                + u8(len(shares)) + b"".join(u8(k) + u16(len(s)) + s for k, s in self.shares))
+        hello = header(HELLO, len(body) + (32 if self.network_key else 0)) + body
+        if self.network_key:  # [NK-1]
+            hello += network_tag(self.network_key, hello)
         self.transcript.add(T_FRAME, hello)
         self.out.append(hello)
 
@@ -445,15 +582,16 @@ class Initiator(Endpoint):
             r = Reader(whole[4:])
             if r.number(2) != VERSION:  # [HS-7]
                 raise Fail("unsupported_version", "message", "version of HELLO_REPLY")
-            suite = r.number(2)
-            if suite not in self.suites or suite not in KNOWN_SUITES or len(whole) != 4 + 68:  # [HS-8]
+            self.suite = r.number(2)
+            kinds = KNOWN_SUITES.get(self.suite)
+            if self.suite not in self.suites or not kinds or len(whole) != 40 + sum(REPLY_LENGTHS[k] for k in kinds):  # [HS-8]
                 raise Fail("malformed", "message", "suite or length of HELLO_REPLY")
             nonce, share = r.take(32), r.take(32)
             if nonce == self.nonce or share == self.share:  # [HS-9]
                 raise Fail("refused", "agreement", "an echo of the own nonce or share")
             self.transcript.add(T_FRAME, whole)
-            self._agree(self.private, share)
-            self.private = None
+            self._agree(self.private, share, self.decapsulation.decapsulate(r.rest()) if hybrid(self.suite) else None)
+            self.private = self.decapsulation = None
             self.state = "AwaitAuthR"
         else:
             self._check_auth(whole, False)
@@ -483,16 +621,25 @@ class Responder(Endpoint):
         """services: a collection of names, or None for any name."""
         super().__init__(seed, random, **options)
         self.services, self.refusal_text, self.service = services, refusal_text, None
+        self.silent = bool(self.network_key)
+
+    def _encaps(self, ek, m): return mlkem_encaps(ek, m)
 
     def _on_handshake(self, kind, whole):
         if kind == AUTH_I:
             return self._on_auth_i(whole)
-        share = self._check_hello(Reader(whole[4:]))
-        nonce, private = self.random(32), self.random(32)
-        reply = frame(HELLO_REPLY, u16(VERSION) + u16(SUITE) + nonce + x25519_public(private))
+        if self.network_key:  # [NK-2]
+            if len(whole) < 4 + 42 + 32 or not _hmac.compare_digest(network_tag(self.network_key, whole[:-32]), whole[-32:]):
+                raise Fail("silent", "network", "no tag, or a wrong one")
+            self.silent = False
+        shares = self._check_hello(Reader(whole[4:]))
+        nonce, private, secret, reply_shares = self.random(32), self.random(32), None, b""
+        if hybrid(self.suite):
+            secret, reply_shares = self._encaps(shares[MLKEM], self.random(32))
+        reply = frame(HELLO_REPLY, u16(VERSION) + u16(self.suite) + nonce + x25519_public(private) + reply_shares)
         self.transcript.add(T_FRAME, whole)
         self.transcript.add(T_FRAME, reply)
-        self._agree(private, share)
+        self._agree(private, shares[X25519], secret)
         self.out.append(reply)
         self._build_auth(AUTH_R)
         self.state = "AwaitAuthI"
@@ -513,14 +660,20 @@ class Responder(Endpoint):
             if kind <= last or length < 1 or SHARE_LENGTHS.get(kind, length) != length:
                 raise Fail("malformed", "message", "order or length of a share")
             shares[kind], last = r.take(length), kind
-        if r.rest():
+        tag = r.rest()
+        if len(tag) not in ((32,) if self.network_key else (0, 32)):
             raise Fail("malformed", "message", "surplus bytes")
+        if tag and not self.network_key:  # [NK-5]
+            raise Fail("network_key", "network", "HELLO has the tag of a network key")
         known = [s for s in suites if s in KNOWN_SUITES]
         if any(k not in shares for s in known for k in KNOWN_SUITES[s]):  # [HS-4]
             raise Fail("malformed", "message", "a share is missing")
-        if not known:  # [HS-5]
+        self.suite = next((s for s in self.suites if s in known), None)
+        if self.suite is None:  # [HS-5]
             raise Fail("no_common_suite", "agreement", "no suite in common")
-        return shares[KIND_X25519]
+        if hybrid(self.suite):
+            mlkem_check(shares[MLKEM])
+        return shares
 
     def _on_auth_i(self, whole):
         self.service = self._check_auth(whole, True)

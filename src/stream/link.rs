@@ -1,0 +1,88 @@
+//! What the halves of a stream have in common: facts, and the shares of the next rekey. Nothing here is touched for a record.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use getrandom::SysRng;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::crypto::schedule::Exporter;
+use crate::error::Error;
+use crate::session::{Opener, Sealer, SessionInfo, Shares};
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) info: SessionInfo,
+    pub(crate) exporter: Exporter,
+    started: Instant,
+    shares: Mutex<Shares>,
+    /// That of the shares, to be read without a lock.
+    peer_number: AtomicU32,
+}
+
+impl Link {
+    pub(crate) fn new(info: SessionInfo, exporter: Exporter, shares: Shares) -> Self {
+        let peer_number = AtomicU32::new(shares.peer_number());
+        Link { info, exporter, started: Instant::now(), shares: Mutex::new(shares), peer_number }
+    }
+
+    /// Rekeys our direction if it is time to.
+    pub(crate) fn rekey_if_due(&self, sealer: &mut Sealer, output: &mut BytesMut) -> Result<(), Error> {
+        let now = self.age();
+        if !sealer.rekey_is_due(now, self.peer_number.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        sealer.rekey(&mut shares, now, &mut SysRng, output)
+    }
+
+    /// Completes a rekey of the peer's direction.
+    pub(crate) fn peer_rekeyed(&self, opener: &mut Opener) -> Result<(), Error> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        opener.rekey(&mut shares)?;
+        self.peer_number.store(shares.peer_number(), Ordering::Release);
+        Ok(())
+    }
+
+    fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Who waits for something to happen within a time: a timer that is made when it is first needed.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    span: Duration,
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub(crate) fn new(span: Duration) -> Self {
+        Patience { span, since: Instant::now(), timer: None }
+    }
+
+    /// It happened.
+    pub(crate) fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ready when it has not happened for the whole span. The timer moves only when it fires: an event costs no timer operation.
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let end = self.since + self.span;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= end {
+                self.timer = None;
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+    }
+}
