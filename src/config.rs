@@ -130,8 +130,8 @@ impl Config {
         self
     }
 
-    /// Sends a KEEPALIVE whenever we have sent nothing for so long, at least 1 ms; off by default. A [`Stream`](crate::stream::Stream) does so while it is
-    /// being read; a [`WriteHalf`](crate::stream::WriteHalf) has a future for it.
+    /// Sends a KEEPALIVE whenever we have sent nothing for so long, at least 1 ms; off by default. A `Stream` does so while it is
+    /// being read; a `WriteHalf` has a future for it.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = Some(interval.clamp(Duration::from_millis(1), MAX_IDLE));
@@ -187,6 +187,11 @@ impl Config {
     /// Our trust.
     pub fn trust(&self) -> &dyn Trust {
         &*self.trust
+    }
+
+    /// The suites that we offer as an initiator, most preferred first.
+    pub fn offered_suites(&self) -> Vec<Suite> {
+        self.offer()
     }
 
     pub(crate) fn check(&self) -> Result<(), Misuse> {

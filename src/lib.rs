@@ -16,9 +16,13 @@ extern crate alloc;
 #[cfg(all(test, not(feature = "std")))]
 extern crate std;
 
+#[cfg(feature = "std")]
+pub mod blocking;
 pub mod config;
 pub mod crypto;
 pub mod error;
+#[cfg(feature = "std")]
+pub mod failure;
 pub mod handshake;
 pub mod identity;
 pub mod keylog;

@@ -4,133 +4,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
+mod cmd;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign");
-/// Ends a test that hangs; nothing is measured by it.
-const PATIENCE: Duration = Duration::from_secs(120);
+use cmd::{House, code, peak_kib, set_mode, text};
 
-struct House {
-    folder: TempDir,
-}
-
-impl House {
-    /// A folder with the keys of alice, bob and eve, and bob's trust file, which names alice.
-    fn new() -> Self {
-        watchdog();
-        let house = House { folder: TempDir::new().expect("folder") };
-        for name in ["alice", "bob", "eve"] {
-            let made = house.run(&["keygen", "--out", &format!("{name}.key")]);
-            assert!(made.status.success(), "{made:?}");
-        }
-        fs::copy(house.path("alice.key.pub"), house.path("trust")).expect("trust file");
-        house
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(args).current_dir(&self.folder).stdin(Stdio::null()).env("NO_COLOR", "1");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("run")
-    }
-
-    fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("run");
-        let mut stdin = child.stdin.take().expect("stdin");
-        let input = input.to_vec();
-        // A program that stops reading early is one of the things that are tested.
-        std::thread::spawn(move || drop(stdin.write_all(&input)));
-        child.wait_with_output().expect("output")
-    }
-
-    fn serve(&self, args: &[&str]) -> Serve {
-        let mut all = vec!["serve", "--identity", "bob.key", "--trust", "trust"];
-        all.extend_from_slice(args);
-        if !args.contains(&"--listen") {
-            all.extend_from_slice(&["--listen", "127.0.0.1:0"]);
-        }
-        let mut command = self.command(&all);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("serve");
-        let stderr = BufReader::new(child.stderr.take().expect("stderr"));
-        let (lines, log) = channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        let first: String = log.recv_timeout(PATIENCE).expect("a first line");
-        let address = first.strip_prefix("listening on ").unwrap_or_else(|| panic!("{first}")).to_string();
-        let stdin = child.stdin.take();
-        Serve { child, address, log, stdin }
-    }
-
-    fn connect<'a>(&self, who: &'a str, peer: &'a str, address: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        let mut args = vec!["connect", "--identity", who, "--peer", peer, address];
-        args.extend_from_slice(more);
-        args
-    }
-}
-
-struct Serve {
-    child: Child,
-    address: String,
-    log: Receiver<String>,
-    stdin: Option<ChildStdin>,
-}
-
-impl Serve {
-    fn next_line(&self) -> String {
-        self.log.recv_timeout(PATIENCE).expect("a line in the log")
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.expect("kill").success());
-    }
-
-    /// Most memory that was resident at any time, in KiB.
-    fn peak_kib(&self) -> u64 {
-        peak_kib(self.child.id()).expect("still running")
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn peak_kib(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+const SUITE: &str = "X25519_ChaCha20Poly1305_SHA256";
 
 /// What the first command prints, and what the first session looks like; and the public key is in no line about a stranger's refusal
 /// by the initiator.
@@ -388,13 +271,12 @@ fn half_a_handshake() -> Vec<u8> {
 /// The demonstration, small.
 #[test]
 fn demo() {
-    let folder = TempDir::new().expect("folder");
-    let house = House { folder };
+    let house = House::empty();
     let shown = house.run(&["demo", "--bytes", "3M"]);
     let output = text(&shown.stdout);
     assert_eq!(code(&shown), 0, "{}", text(&shown.stderr));
     for word in
-        ["HELLO_REPLY, 72 bytes", "AUTH_I, 152 bytes", "VERDICT, 22 bytes", "equal", "Everything went as it should"]
+        ["HELLO_REPLY, 1160 bytes", "AUTH_I, 1044 bytes", "VERDICT, 22 bytes", "equal", "Everything went as it should"]
     {
         assert!(output.contains(word), "{word} is missing in:\n{output}");
     }
@@ -437,6 +319,8 @@ fn mistakes_word_for_word() {
     let tls = answering(&[0x15, 3, 3, 0, 2, 2, 10]);
     let serve = house.serve(&["--echo", "--service", "db"]);
     let other_context = house.serve(&["--echo", "--context", "app/1"]);
+    let one_suite = house.serve(&["--echo", "--suite", SUITE]);
+    house.run(&["keygen", "--network", "--out", "net.key"]);
     let silent = silent.local_addr().expect("address").to_string();
     house.run(&["keygen", "--out", "locked.key", "--passphrase-file", "trust"]);
     set_mode(&house.path("eve.key"), 0o644);
@@ -457,6 +341,21 @@ fn mistakes_word_for_word() {
             "a private key as peer",
             strings(&["connect", "--identity", "alice.key", "--peer", "bob.key", &serve.address]),
         ),
+        ("no network key", connect("alice.key", &serve.address, &["--network-key", "none.net"])),
+        ("not a network key", connect("alice.key", &serve.address, &["--network-key", "locked.key"])),
+        ("a suite that does not exist", connect("alice.key", &serve.address, &["--suite", "AES"])),
+        ("a suite twice", connect("alice.key", &serve.address, &[SUITE, SUITE].map(|suite| ["--suite", suite]).concat())),
+        ("a padding that does not exist", connect("alice.key", &serve.address, &["--padding", "block:0"])),
+        ("a rekey after nothing", connect("alice.key", &serve.address, &["--rekey-bytes", "0"])),
+        ("another suite", connect("alice.key", &one_suite.address, &["--suite", "X25519_AES256GCM_SHA256"])),
+        ("a network key on one side", connect("alice.key", &serve.address, &["--network-key", "net.key"])),
+        ("the network key exists", strings(&["keygen", "--network", "--out", "net.key"])),
+        ("a network key with a passphrase", strings(&["keygen", "--network", "--ask-passphrase", "--out", "new.key"])),
+        ("an agent and a passphrase", connect("agent:SHA256:x", &serve.address, &["--passphrase-file", "trust"])),
+        ("no agent", connect("agent:bob.key.pub", &serve.address, &[])),
+        ("an agent's key that is none", connect("agent:SHA256:x", &serve.address, &[])),
+        ("nothing to inspect", strings(&["inspect", "none"])),
+        ("something else to inspect", strings(&["inspect", "bad-trust"])),
         ("no such peer file", strings(&["connect", "--identity", "alice.key", "--peer", "bob", &serve.address])),
         (
             "a short fingerprint",
@@ -501,27 +400,15 @@ fn mistakes_word_for_word() {
 /// The help, word for word.
 #[test]
 fn help_word_for_word() {
-    let house = House { folder: TempDir::new().expect("folder") };
+    let house = House::empty();
     let mut transcript = String::new();
-    for command in ["", "keygen", "id", "serve", "connect", "demo"] {
+    for command in ["", "keygen", "id", "serve", "connect", "inspect", "demo"] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let output = house.command(&args).env("COLUMNS", "100").output().expect("run");
         assert_eq!(code(&output), 0);
         let _ = writeln!(transcript, "$ countersign {}\n{}", args.join(" "), text(&output.stdout));
     }
     golden("help.txt", &transcript);
-}
-
-/// Ends the process if a test hangs: children that wait for each other would wait for ever.
-fn watchdog() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        std::thread::spawn(|| {
-            std::thread::sleep(3 * PATIENCE);
-            eprintln!("a test of the program hangs");
-            std::process::exit(1);
-        });
-    });
 }
 
 fn golden(name: &str, transcript: &str) {
@@ -566,9 +453,4 @@ fn answering(answer: &'static [u8]) -> String {
         }
     });
     address
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
 }

@@ -173,7 +173,7 @@ fn other_files_are_refused() {
 /// Secrets are not shown.
 #[test]
 fn identities_do_not_print_secrets() {
-    let identity = Identity::from_seed(&mut [7; 32]);
+    let identity = Identity::from_seed(&mut [7; 32]).expect("an identity");
     let shown = format!("{identity:?}");
     assert_eq!(shown, format!("Identity({})", identity.public_key().fingerprint()));
 }

@@ -23,7 +23,7 @@ use countersign::trust::{Decision, Direction, Pinned, Request, from_async_fn, fr
 use countersign::{Config, Listener, Stream};
 use rand_core::Rng;
 use scripted::{bounded, poll_times};
-use support::{config, honest, identity, peer_id, seeded, trusting_all};
+use support::{config, honest, identity, peer_id, seeded, short, trusting_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -546,7 +546,7 @@ async fn refusals_reach_both_sides() {
         let call = client.connect(listener.local_addr()).service(service).into_future();
         assert_eq!(protocol(bounded(call).await.unwrap_err()), refused(reason, text), "case {number}");
         let failure = bounded(failed.recv()).await.unwrap();
-        assert_eq!(failure.peer, Some(client.identity().public_key()), "case {number}");
+        assert_eq!(failure.peer, Some(client.public_key()), "case {number}");
         assert_eq!(failure.service.as_deref(), Some(service), "case {number}");
         assert_eq!(protocol(failure.error), Error::Denied(Refusal::new(reason, text)), "case {number}");
         let stats = until(&listener, |stats| stats.in_flight == 0).await;
@@ -850,7 +850,7 @@ async fn nobody_or_nothing_answers() {
     }
     // One that hangs up at once.
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let call = tokio::spawn(config(1, 2).connect(tcp.local_addr().unwrap()).into_future());
+    let call = tokio::spawn(short(config(1, 2)).connect(tcp.local_addr().unwrap()).into_future());
     let (mut io, _) = bounded(tcp.accept()).await.unwrap();
     bounded(io.read_exact(&mut [0; 77])).await.unwrap();
     drop(io);
@@ -861,7 +861,7 @@ async fn nobody_or_nothing_answers() {
 #[tokio::test]
 async fn a_caller_that_gives_up_says_so() {
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = config(1, 2).handshake_timeout(Duration::from_millis(200));
+    let client = short(config(1, 2)).handshake_timeout(Duration::from_millis(200));
     let call = tokio::spawn(client.connect(tcp.local_addr().unwrap()).into_future());
     let (mut io, _) = bounded(tcp.accept()).await.unwrap();
     let heard = rest(&mut io).await;

@@ -20,7 +20,7 @@ use countersign::stream::{ConnectError, IntoSplit, ReadHalf, WriteHalf, protocol
 use countersign::trust::{Decision, from_async_fn, from_fn};
 use rand_core::Rng;
 use scripted::{Read, Script, Stutter, Write, bounded, drive, poll_times};
-use support::{config, frames, honest, identity, seeded, seeded_quietly, trusting_all};
+use support::{config, frames, honest, identity, seeded, seeded_quietly, short, trusting_all};
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex,
 };
@@ -1236,7 +1236,7 @@ async fn cancelled_handshakes() {
         let mut finished = 0;
         for polls in 0..120 {
             let (a, b) = duplex(4_096);
-            let (i, r) = (config(1, 2), config(2, 1));
+            let (i, r) = (short(config(1, 2)), short(config(2, 1)));
             let connect = Box::pin(i.connect_over(Stutter::every(a, 40)).into_future());
             let accept = Box::pin(async move { r.accept_over(Stutter::every(b, 40), None).await });
             let (dropped, kept): (Handshake, Handshake) =
@@ -1310,7 +1310,9 @@ async fn eager_data_is_delivered() {
             // All of it is sent before the peer has decided.
             let data = pattern(100_000);
             stream.write_all(&data).await.unwrap();
-            stream.shutdown().await.unwrap();
+            stream.flush().await.unwrap();
+            // The end of our direction goes out, but `shutdown` waits for the verdict.
+            assert!(poll_times(stream.shutdown(), 3).is_none());
             assert!(poll_times(stream.accepted(), 3).is_none());
             assert!(poll_times(stream.read_u8(), 3).is_none());
             opened.notify_one();

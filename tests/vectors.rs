@@ -6,14 +6,16 @@ mod support;
 
 use bytes::{Buf, BytesMut};
 use countersign::config::Config;
-use countersign::crypto::aead::{OpeningKey, SealingKey};
-use countersign::crypto::agreement::Ephemeral;
+use countersign::crypto::agreement::X25519Share;
+use countersign::crypto::network::NetworkKey;
+use countersign::crypto::schedule::TrafficSecret;
+use countersign::crypto::suite::{Aead, Suite};
 use countersign::error::{Error, Malformed, Untrusted};
 use countersign::handshake::Target;
 use countersign::identity::{Identity, PeerId, PublicKey};
 use countersign::role::Role;
 use countersign::secret::Secret;
-use countersign::session::{Event, Opener, Progress, Sealer};
+use countersign::session::{Event, Opener, Progress, Sealer, Session, Shares};
 use countersign::transcript::{Item, Transcript};
 use countersign::trust::{Decision, from_fn};
 use serde_json::Value;
@@ -42,27 +44,55 @@ fn public(value: &Value) -> PublicKey {
     PublicKey::from_bytes(&array(value)).expect("a key")
 }
 
+/// What a side draws, and zeros for what it draws but does not use.
 fn rng(side: &Value) -> ReplayRng {
-    ReplayRng(side.as_array().expect("randomness").iter().flat_map(bytes).collect())
+    ReplayRng(side.as_array().expect("randomness").iter().flat_map(bytes).chain([0; 64]).collect())
+}
+
+fn suite(value: &Value) -> Suite {
+    Suite::from_code(value.as_u64().expect("a number") as u16).expect("a suite")
+}
+
+/// The suites that are known here; the vectors offer others as well.
+fn suites(value: &Value) -> Vec<Suite> {
+    let codes = value.as_array().expect("suites").iter().map(|code| code.as_u64().expect("a number") as u16);
+    codes.filter_map(Suite::from_code).collect()
+}
+
+fn aead(case: &Value) -> Aead {
+    suite(&case["suite"]).aead()
+}
+
+fn secret(value: &Value) -> TrafficSecret {
+    TrafficSecret::take(&mut array(value))
+}
+
+fn with_network_key(config: Config, case: &Value) -> Config {
+    match case["network_key"].is_null() {
+        true => config,
+        false => config.network_key(NetworkKey::take(&mut array(&case["network_key"])).expect("a key")),
+    }
 }
 
 fn side(case: &Value, name: &str, trusted: Vec<PublicKey>, text: &str) -> Config {
-    let identity = Identity::from_seed(&mut array(&case[name]["seed"]));
+    let identity = Identity::from_seed(&mut array(&case[name]["seed"])).expect("an identity");
     assert_eq!(identity.public_key(), public(&case[name]["public_key"]));
     let refusal = countersign::error::Refusal::new(countersign::error::Reason::NotTrusted, text);
     let trust = from_fn(move |request| match trusted.contains(request.public_key()) {
         true => Decision::accept(),
         false => Decision::Refuse(refusal.clone()),
     });
-    let padding = case[name]["auth_padding"].as_u64().expect("padding") as usize;
-    Config::new(identity, trust).context(bytes(&case["context"])).auth_padding(padding)
+    // A block of exactly the length of the padded plaintext.
+    let block = bytes(&case[format!("auth_{}_plaintext", &name[..1])]).len();
+    let config = Config::new(identity, trust).context(bytes(&case["context"])).auth_padding(block);
+    with_network_key(config.suites(suites(&case[name]["suites"])), case)
 }
 
 /// Both roles reproduce every byte of every positive handshake, and read every record after it.
 #[test]
 fn handshakes_are_reproduced() {
     let cases = load("handshake");
-    assert!(cases.len() >= 13);
+    assert!(cases.len() >= 27);
     for case in &cases {
         let comment = &case["comment"];
         let wire = &case["wire"];
@@ -104,12 +134,24 @@ fn handshakes_are_reproduced() {
         }
         for (sender, session) in &mut ends {
             assert_eq!(hex(session.info.session_id.as_bytes()), case["secrets"]["session_id"]);
+            assert_eq!(hex(&session.info.channel_binding), case["secrets"]["channel_binding"]);
+            assert_eq!(session.info.suite, suite(&case["suite"]));
+            exports(case, session);
             records(case, sender, &mut session.opener);
         }
         for (receiver, session) in &mut ends {
             let own = if *receiver == "initiator" { "responder" } else { "initiator" };
             reseal(case, own, &mut session.sealer);
         }
+    }
+}
+
+/// [KS-2] Keying material for the application.
+fn exports(case: &Value, session: &Session) {
+    for export in case["exports"].as_array().expect("exports") {
+        let mut out = vec![0; export["length"].as_u64().expect("length") as usize];
+        session.exporter.export(&bytes(&export["label"]), &bytes(&export["context"]), &mut out).expect("export");
+        assert_eq!(hex(&out), export["output"]);
     }
 }
 
@@ -121,6 +163,8 @@ fn records(case: &Value, sender: &str, opener: &mut Opener) {
         match (record["kind"].as_str().expect("kind"), opener.open(&mut frame)) {
             ("data", Ok(Progress::Record { event: Event::Data(range), .. })) => assert_eq!(frame[range], content),
             ("end", Ok(Progress::Record { event: Event::End, .. })) => assert!(content.is_empty()),
+            ("keepalive", Ok(Progress::Record { event: Event::KeepAlive, .. })) => assert!(content.is_empty()),
+            ("rekey", Ok(Progress::Record { event: Event::Rekey, .. })) => assert_eq!(content.len(), 40),
             ("alert", Err(Error::AlertReceived(alert))) => {
                 assert_eq!([&[alert.alert.code()], alert.text.as_bytes()].concat(), content);
                 assert!(alert.authenticated);
@@ -141,8 +185,10 @@ fn reseal(case: &Value, sender: &str, sealer: &mut Sealer) {
                 sealer.seal_padded([content.as_slice()].into_iter(), padding, &mut output),
                 Ok(content.len())
             ),
-            // The API pads data only; the rest is checked by opening it.
+            // The API pads data only to a length; the rest is checked by opening it, rekeys by their own vectors.
+            "rekey" => return,
             _ if padding.is_some() => return,
+            "keepalive" => sealer.seal_keepalive(&mut output).expect("KEEPALIVE"),
             "end" => sealer.seal_end(&mut output).expect("END"),
             _ => {
                 let text = std::str::from_utf8(&content[1..]).expect("text");
@@ -186,9 +232,11 @@ fn transcripts_are_reproduced() {
             transcript.add(Item::Sealed, &[&frame[4..]]).expect("item");
         }
         assert_eq!(hex(&transcript.hash()), th["TH_final"]);
-        let private = Ephemeral::from_secret(&Secret::take(&mut array(&case["initiator"]["randomness"][1])));
+        let drawn = Secret::take(&mut array(&case["initiator"]["randomness"][1]));
+        let private = X25519Share::from_secret(&drawn).expect("a share");
         let share_r = frames[1][40..72].try_into().expect("share");
-        assert_eq!(hex(private.agree(share_r).expect("agreement").expose()), case["secrets"]["shared"]);
+        let dh = hex(private.agree(share_r).expect("agreement").expose());
+        assert!(case["secrets"]["shared"].as_str().expect("shared").ends_with(&dh));
     }
 }
 
@@ -196,36 +244,157 @@ fn transcripts_are_reproduced() {
 #[test]
 fn records_are_reproduced() {
     for case in load("records") {
-        let key = Secret::take(&mut array(&case["key"]));
-        let iv = || Secret::take(&mut array(&case["iv"]));
-        let counter = case["counter"].as_u64().expect("counter");
-        let wrapped = serde_json::json!({ "records": [case.clone()] });
-        let mut wrapped = wrapped;
+        let (aead, counter) = (aead(&case), case["counter"].as_u64().expect("counter"));
+        let opener = Opener::dangerous_at(secret(&case["secret"]), aead, counter).expect("opener");
+        let mut wrapped = serde_json::json!({ "records": [case.clone()] });
         wrapped["records"][0]["from"] = "x".into();
         if case["kind"] == "verdict" {
-            let mut opener = Opener::awaiting_verdict(OpeningKey::dangerous_at(&key, iv(), counter));
-            let opened = opener.open(&mut bytes(&case["frame"]));
+            let opened = opener.awaiting_verdict().open(&mut bytes(&case["frame"]));
             let accepted = matches!(opened, Ok(Progress::Record { event: Event::Accepted, .. }));
             assert_eq!(accepted, bytes(&case["content"])[0] == 0, "{}", case["comment"]);
             continue;
         }
-        records(&wrapped, "x", &mut Opener::new(OpeningKey::dangerous_at(&key, iv(), counter)));
+        records(&wrapped, "x", &mut { opener });
         // [RE-2] The last number is for END and alerts.
-        if case["kind"] == "data" && counter == (1 << 48) - 1 {
+        if case["kind"] == "data" && counter == aead.max_records() - 1 {
             continue;
         }
-        reseal(&wrapped, "x", &mut Sealer::new(SealingKey::dangerous_at(&key, iv(), counter)));
+        reseal(&wrapped, "x", &mut Sealer::dangerous_at(secret(&case["secret"]), aead, counter).expect("sealer"));
+    }
+}
+
+/// One side of a script.
+struct Scripted {
+    sealer: Sealer,
+    opener: Opener,
+    shares: Shares,
+}
+
+impl Scripted {
+    fn new(case: &Value, own: &str, peer: &str) -> Self {
+        let (aead, at) = (aead(case), |short: &str| u64::from(short == "r"));
+        let secret = |short: &str| secret(&case[format!("traffic_secret_{short}")]);
+        Scripted {
+            sealer: Sealer::dangerous_at(secret(own), aead, at(own)).expect("sealer"),
+            opener: Opener::dangerous_at(secret(peer), aead, at(peer)).expect("opener"),
+            shares: Shares::new(),
+        }
+    }
+
+    fn send(&mut self, step: &Value) -> Result<Vec<u8>, Error> {
+        let mut output = BytesMut::new();
+        let content = bytes(&step["content"]);
+        let padding = step["padding"].as_u64().map(|padding| padding as u16);
+        // What is not data is padded by a policy that gives just this padding.
+        let policy = match padding.map(|padding| content.len() + usize::from(padding)) {
+            None => "none".to_string(),
+            Some(len) if len > 65_535 => "pow2".to_string(),
+            Some(len) => format!("block:{}", len.max(1)),
+        };
+        self.sealer.set_padding(policy.parse().expect("a policy"));
+        match step["kind"].as_str().expect("kind") {
+            "data" => self.sealer.seal_padded([content.as_slice()].into_iter(), padding, &mut output).map(|_| ())?,
+            "end" => self.sealer.seal_end(&mut output)?,
+            "keepalive" => self.sealer.seal_keepalive(&mut output)?,
+            "rekey" => {
+                let mut rng = ReplayRng(bytes(&step["randomness"]));
+                self.sealer.rekey(&mut self.shares, Default::default(), &mut rng, &mut output)?;
+            }
+            kind => panic!("{kind}"),
+        }
+        assert!(self.shares.kept() <= 2);
+        Ok(output.to_vec())
+    }
+
+    /// Opens a frame whose content is `content`, if it is data.
+    fn receive(&mut self, frame: &[u8], content: &[u8]) -> Result<(), Error> {
+        let mut frame = frame.to_vec();
+        let Progress::Record { consumed, event } = self.opener.open(&mut frame)? else { panic!("not a whole frame") };
+        assert_eq!(consumed, frame.len());
+        match event {
+            Event::Data(range) => assert_eq!(&frame[range], content),
+            Event::Rekey => self.opener.rekey(&mut self.shares)?,
+            _ => {}
+        }
+        assert!(self.shares.kept() <= 2);
+        Ok(())
+    }
+}
+
+/// Plays a script; returns the error of its last step, and the alert that the one who noticed it sends.
+fn play(case: &Value) -> Option<(Error, Vec<u8>)> {
+    let (mut initiator, mut responder) = (Scripted::new(case, "i", "r"), Scripted::new(case, "r", "i"));
+    let steps = case["steps"].as_array().expect("steps");
+    for (index, step) in steps.iter().enumerate() {
+        let what = format!("{}, step {index}", case["comment"]);
+        let sent = match step["op"].as_str().expect("op") {
+            "send" => step,
+            _ => &steps[step["step"].as_u64().expect("step") as usize],
+        };
+        let (from, to) = match sent["from"] == "initiator" {
+            true => (&mut initiator, &mut responder),
+            false => (&mut responder, &mut initiator),
+        };
+        let (result, actor) = if step["op"] != "send" {
+            (to.receive(&bytes(&sent["frame"]), &bytes(&sent["content"])), to)
+        } else if step["forged"] == true {
+            (Ok(()), from)
+        } else {
+            // No policy pads what is not data to 65,536 bytes; the rest of such a step is compared by what follows.
+            let expressible = step["content"].as_str().map_or(0, str::len) / 2 + step["padding"].as_u64().unwrap_or(0) as usize;
+            let same = |frame: Vec<u8>| assert!(expressible > 65_535 || hex(&frame) == step["frame"], "{what}");
+            (from.send(step).map(same), from)
+        };
+        if let Err(error) = result {
+            assert_eq!(index, steps.len() - 1, "{what}: {error:?}");
+            let mut alert = BytesMut::new();
+            if let Some(code) = error.alert().filter(|_| actor.sealer.check().is_ok()) {
+                actor.sealer.set_padding("none".parse().expect("a policy"));
+                actor.sealer.seal_alert(code, "", &mut alert).expect("alert");
+            }
+            return Some((error, alert.to_vec()));
+        }
+    }
+    None
+}
+
+/// Two sides rekey as the vectors say, to the byte. [RK-1] [RK-2] [RK-3] [RK-4]
+#[test]
+fn rekeys_are_reproduced() {
+    let cases = load("rekey");
+    assert!(cases.len() >= 20);
+    for case in &cases {
+        assert_eq!(play(case), None, "{}", case["comment"]);
+    }
+}
+
+/// Each fault of a rekey is noticed, and the peer is told what the specification says. [RK-2] [RK-3] [RK-4] [RK-5] [RK-6] [RE-1] [RE-3]
+#[test]
+fn negative_rekeys_are_refused() {
+    let cases = load("negative/rekey");
+    assert!(cases.len() >= 42);
+    for case in &cases {
+        let (error, alert) = play(case).unwrap_or_else(|| panic!("{}: accepted", case["comment"]));
+        assert_eq!(name(&error), case["expect"], "{}: {error:?}", case["comment"]);
+        let in_session = match error {
+            Error::Untrusted(Untrusted::ZeroSecret) => "rekey",
+            ref error => layer(error),
+        };
+        assert_eq!(in_session, case["layer"], "{}: {error:?}", case["comment"]);
+        if case["tag"] != "RK-6" {
+            assert_eq!(hex(&alert), case["alert_frame"].as_str().unwrap_or_default(), "{}", case["comment"]);
+        }
     }
 }
 
 /// Every negative handshake is refused, by the expected layer, and the peer is told exactly what the specification says.
 /// The vectors name the rule: [FR-2] [FR-3] [FR-6] [FR-7] [FR-8] [FR-9] [ID-1] [ID-2] [ID-3] [HS-2] [HS-3] [HS-4] [HS-5] [HS-6] [HS-7] [HS-8]
 /// [HS-9] [HS-10] [HS-11] [HS-12] [HS-13] [HS-14] [HS-15] [HS-16] [HS-17] [HS-18] [HS-19] [HS-20] [HS-21] [HS-22] [HS-23]
-/// [HS-26] [AL-2] [AL-4] [RE-1] [RE-3] [RE-5] [RE-9] [TR-2]
+/// [HS-26] [HS-27] [NK-1] [NK-2] [NK-3] [NK-5] [AL-2] [AL-4] [RE-1] [RE-3] [RE-5] [RE-9] [TR-2]
 #[test]
 fn negative_handshakes_are_refused() {
     let cases = load("negative/handshake");
-    assert!(cases.len() >= 250);
+    assert!(cases.len() >= 400);
     for case in &cases {
         for piecewise in [false, true] {
             negative_handshake(case, piecewise);
@@ -240,8 +409,9 @@ fn negative_handshake(case: &Value, piecewise: bool) {
         true => Decision::accept(),
         false => Decision::not_trusted(),
     });
-    let mut config =
-        Config::new(Identity::from_seed(&mut array(&case["seed"])), trust).context(bytes(&case["context"]));
+    let identity = Identity::from_seed(&mut array(&case["seed"])).expect("an identity");
+    let config = Config::new(identity, trust).context(bytes(&case["context"])).auth_padding(0);
+    let mut config = with_network_key(config.suites(suites(&case["suites"])), case);
     if let Some(services) = case["services"].as_array() {
         config = config.services(services.iter().map(|service| service.as_str().expect("service")));
     }
@@ -268,7 +438,7 @@ fn negative_handshake(case: &Value, piecewise: bool) {
                 Some(session) => {
                     // Records after the handshake.
                     end.input.extend_from_slice(piece);
-                    error = drain(&mut session.opener, &mut end.input).err();
+                    error = drain(session, &mut end.input).err();
                     if let Some(alert) = error.as_ref().and_then(Error::alert) {
                         session.sealer.seal_alert(alert, "", &mut end.output).expect("alert");
                     }
@@ -279,6 +449,11 @@ fn negative_handshake(case: &Value, piecewise: bool) {
     }
     sent.extend(end.take_output());
     let error = error.unwrap_or_else(|| panic!("{comment}: accepted"));
+    if case["expect"] == "silent" {
+        // [NK-3] The cause is for us alone.
+        assert_eq!(hex(&sent), "", "{comment}");
+        return;
+    }
     assert_eq!(name(&error), case["expect"], "{comment}: {error:?}");
     assert_eq!(layer(&error), case["layer"], "{comment}: {error:?}");
     let mut expected: Vec<u8> = case["victim_sends"].as_array().expect("sends").iter().flat_map(bytes).collect();
@@ -292,18 +467,24 @@ fn negative_handshake(case: &Value, piecewise: bool) {
 fn negative_records_are_refused() {
     for case in load("negative/records") {
         let comment = &case["comment"];
-        let key = Secret::take(&mut array(&case["key"]));
-        let iv = Secret::take(&mut array(&case["iv"]));
-        let key = OpeningKey::dangerous_at(&key, iv, case["counter"].as_u64().expect("counter"));
-        let mut opener = if case["state"] == "established" { Opener::new(key) } else { Opener::awaiting_verdict(key) };
+        let counter = case["counter"].as_u64().expect("counter");
+        let opener = Opener::dangerous_at(secret(&case["secret"]), aead(&case), counter).expect("opener");
+        let mut opener = if case["state"] == "established" { opener } else { opener.awaiting_verdict() };
+        let mut shares = Shares::new();
         let mut input: BytesMut =
             case["frames"].as_array().expect("frames").iter().flat_map(bytes).collect::<Vec<u8>>().as_slice().into();
         let mut delivered = Vec::new();
         let error = loop {
             match opener.open(&mut input) {
                 Ok(Progress::Record { consumed, event }) => {
-                    if let Event::Data(range) = event {
-                        delivered.push(hex(&input[range]));
+                    match event {
+                        Event::Data(range) => delivered.push(hex(&input[range])),
+                        Event::Rekey => {
+                            if let Err(error) = opener.rekey(&mut shares) {
+                                break error;
+                            }
+                        }
+                        _ => {}
                     }
                     input.advance(consumed);
                 }
@@ -320,8 +501,8 @@ fn negative_records_are_refused() {
     }
 }
 
-fn drain(opener: &mut Opener, input: &mut BytesMut) -> Result<(), Error> {
-    while let Progress::Record { consumed, .. } = opener.open(input)? {
+fn drain(session: &mut Session, input: &mut BytesMut) -> Result<(), Error> {
+    while let Progress::Record { consumed, .. } = session.open(input)? {
         input.advance(consumed);
     }
     Ok(())
@@ -333,6 +514,7 @@ fn name(error: &Error) -> String {
         Error::AlertReceived(alert) => format!("peer_alert:{}", alert.alert.code()),
         Error::Refused(refusal) => format!("peer_verdict:{}", refusal.reason.code()),
         Error::Denied(refusal) => format!("verdict:{}", refusal.reason.code()),
+        Error::Exhausted => "limit".into(),
         error => error.alert().map_or("none", |alert| alert.name()).into(),
     }
 }
@@ -342,7 +524,12 @@ fn layer(error: &Error) -> &'static str {
     match error {
         Error::Malformed(Malformed::Foreign(_) | Malformed::FrameType(_) | Malformed::FrameLen { .. }) => "frame",
         Error::Malformed(Malformed::Field("credential_kind" | "credential_data")) => "credential",
+        Error::Malformed(Malformed::Field("ML-KEM-768 encapsulation key")) => "agreement",
+        Error::Malformed(Malformed::Field("peer_number" | "number")) => "rekey",
         Error::Malformed(_) | Error::UnsupportedVersion(_) => "message",
+        Error::Unexpected { expected: "fewer REKEY records", .. } => "rekey",
+        Error::Exhausted => "session",
+        Error::Untrusted(Untrusted::NetworkKey | Untrusted::NetworkKeyUnexpected) => "network",
         Error::Unexpected { .. } | Error::AlertReceived(_) => "session",
         Error::Tampered(_) => "aead",
         Error::NoCommonSuite | Error::Untrusted(Untrusted::ZeroSecret | Untrusted::Echo) => "agreement",

@@ -345,16 +345,28 @@ mod tests {
         let vectors: Value = serde_json::from_str(&text).unwrap();
         let mut whole = 0;
         for case in vectors["cases"].as_array().unwrap() {
-            if case["flags"][0] == "expand_label" {
-                expand_label_case(case);
-                continue;
+            match case["flags"][0].as_str().unwrap() {
+                "expand_label" => expand_label_case(case),
+                "export" => export_case(case),
+                "rekey" => rekey_case(case),
+                _ => {}
             }
             let secrets = &case["secrets"];
+            if secrets.is_null() {
+                continue;
+            }
             let (th_hello, th_final) = (array(&case["TH_hello"]), array(&case["TH_final"]));
-            let early = extract(&[0; 32], &[0; 32]).unwrap();
-            check(secrets, "early_secret", &early);
-            let secret = extract(derived(&early).unwrap().expose(), &bytes(&case["shared"])).unwrap();
-            let secret = HandshakeSecret(secret);
+            let network_key = case["network_key"].as_str().map(|_| &case["network_key"]);
+            let network_key = network_key.map(|key| NetworkKey::take(&mut array(key)).unwrap());
+            let early = EarlySecret::new(network_key.as_ref()).unwrap();
+            check(secrets, "early_secret", &early.0);
+            check(secrets, "network_tag_key", &early.network_tag_key().unwrap().0);
+            let shared = bytes(&case["shared"]);
+            let (mlkem, x25519) = shared.split_at(shared.len() - 32);
+            let mlkem: Option<[u8; 32]> = mlkem.try_into().ok();
+            let mlkem = mlkem.map(|mut secret| Secret::take(&mut secret));
+            let x25519 = Secret::take(&mut x25519.try_into().unwrap());
+            let secret = early.into_handshake(&SharedSecret::new(mlkem, &x25519)).unwrap();
             check(secrets, "handshake_secret", &secret.0);
             for (role, short) in [(Role::Initiator, "i"), (Role::Responder, "r")] {
                 let traffic = secret.traffic(role, &th_hello).unwrap();
@@ -371,10 +383,48 @@ mod tests {
                 check(secrets, &std::format!("traffic_key_{short}"), &traffic.key().unwrap());
                 check(secrets, &std::format!("traffic_iv_{short}"), &traffic.iv().unwrap());
             }
+            check(secrets, "exporter_secret", &master.exporter(&th_final).unwrap().0);
+            check(secrets, "channel_binding", &Secret::take(&mut master.channel_binding(&th_final).unwrap()));
             check(secrets, "session_id", &Secret::take(&mut master.session_id(&th_final).unwrap()));
             whole += 1;
         }
         assert!(whole >= 3);
+    }
+
+    // [KS-2]
+    fn export_case(case: &Value) {
+        let exporter = Exporter(Secret::take(&mut array(&case["exporter_secret"])));
+        let (label, context) = (bytes(&case["label"]), bytes(&case["context"]));
+        let mut out = std::vec![0; usize::try_from(case["length"].as_u64().unwrap()).unwrap()];
+        exporter.export(&label, &context, &mut out).unwrap();
+        assert_eq!(out, bytes(&case["output"]));
+    }
+
+    // [KS-2] What the specification does not allow is refused.
+    #[test]
+    fn exports_have_limits() {
+        let exporter = Exporter(Secret::take(&mut [1; 32]));
+        let mut out = std::vec![0; MAX_EXPORT_LEN + 1];
+        let bad = Err(Error::Misuse(Misuse::Export));
+        assert_eq!(exporter.export(b"", b"", &mut out[..32]), bad);
+        assert_eq!(exporter.export(&[b'x'; 256], b"", &mut out[..32]), bad);
+        assert_eq!(exporter.export(b"x", &std::vec![0; 65_536], &mut out[..32]), bad);
+        assert_eq!(exporter.export(b"x", b"", &mut []), bad);
+        assert_eq!(exporter.export(b"x", b"", &mut out), bad);
+        assert_eq!(exporter.export(&[b'x'; 255], &std::vec![0; 65_535], &mut out[..MAX_EXPORT_LEN]), Ok(()));
+    }
+
+    // [RK-1]
+    fn rekey_case(case: &Value) {
+        let secret = TrafficSecret::take(&mut array(&case["secret"]));
+        let dh = Secret::take(&mut array(&case["dh"]));
+        let next = secret.next(&array(&case["content"]), Some(&dh)).unwrap();
+        check(case, "secret_after", &next.0);
+        check(case, "key", &next.key().unwrap());
+        check(case, "iv", &next.iv().unwrap());
+        let none = secret.next(&array(&case["content"]), None).unwrap();
+        let zeros = secret.next(&array(&case["content"]), Some(&Secret::take(&mut [0; 32]))).unwrap();
+        assert_eq!(none.expose(), zeros.expose());
     }
 
     fn expand_label_case(case: &Value) {
@@ -385,6 +435,7 @@ mod tests {
             16 => check::<16>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
             32 => check::<32>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
             255 => check::<255>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
+            8160 => check::<8160>(case, "output", &expand_label(&secret, label, None, &ctx).unwrap()),
             length => panic!("length {length}"),
         }
     }

@@ -58,6 +58,12 @@ impl PublicKey {
     }
 }
 
+impl From<PublicKey> for PeerId {
+    fn from(key: PublicKey) -> Self {
+        PeerId::Key(key)
+    }
+}
+
 impl PeerId {
     /// Whether `key` is the peer that this names.
     pub fn matches(&self, key: &PublicKey) -> bool {

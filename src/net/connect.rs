@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::Config;
 use crate::error::{Alert, Error, Failure};
 use crate::handshake::{Target, initiate, respond};
-use crate::identity::{PeerId, PublicKey};
+use crate::identity::PeerId;
 use crate::role::Stage;
 use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream};
 
@@ -24,9 +24,9 @@ use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream};
 #[derive(Clone)]
 #[must_use = "nothing happens before it is awaited"]
 pub struct Connect<S> {
-    config: Config,
-    target: Target,
-    eager: bool,
+    pub(super) config: Config,
+    pub(super) target: Target,
+    pub(super) eager: bool,
     observer: Observer,
     source: S,
 }
@@ -99,12 +99,6 @@ impl<S> Connect<S> {
     pub fn eager(mut self) -> Self {
         self.eager = true;
         self
-    }
-}
-
-impl From<PublicKey> for PeerId {
-    fn from(key: PublicKey) -> Self {
-        PeerId::Key(key)
     }
 }
 

@@ -19,7 +19,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::handshake::respond;
 use crate::identity::PublicKey;
+use crate::net::SimultaneousDial;
 use crate::net::admission::{Admission, Place};
+use crate::net::calls::TheirCall;
 use crate::role::Stage;
 use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, told};
 
@@ -76,9 +78,17 @@ pub struct HandshakeStats {
 /// Accepted streams that wait for the application. Semaphores count them, so that any number of tasks may wait.
 #[derive(Debug)]
 struct Accepted {
-    streams: Mutex<VecDeque<(Stream<TcpStream>, OwnedSemaphorePermit)>>,
+    streams: Mutex<VecDeque<Waiting>>,
     waiting: Semaphore,
     room: Arc<Semaphore>,
+}
+
+/// An accepted stream, and what is given back when the application takes it.
+#[derive(Debug)]
+struct Waiting {
+    stream: Stream<TcpStream>,
+    _room: OwnedSemaphorePermit,
+    _call: Option<TheirCall>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +112,7 @@ struct Shared {
     counters: Arc<Counters>,
     accepted: Arc<Accepted>,
     on_failure: OnFailure,
+    dialing: Option<SimultaneousDial>,
 }
 
 impl Listener {
@@ -123,6 +134,15 @@ impl Listener {
         config: Config,
         on_failure: impl Fn(&HandshakeFailure) + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        Self::start(listener, config, on_failure, None)
+    }
+
+    pub(super) fn start(
+        listener: TcpListener,
+        config: Config,
+        on_failure: impl Fn(&HandshakeFailure) + Send + Sync + 'static,
+        dialing: Option<SimultaneousDial>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let admission = Admission::new(config.max_handshakes, config.max_handshakes_per_address);
         let counters = Arc::<Counters>::default();
@@ -137,6 +157,7 @@ impl Listener {
             counters: counters.clone(),
             accepted: accepted.clone(),
             on_failure: Arc::new(on_failure),
+            dialing,
         };
         let task = tokio::spawn(shared.listen(listener));
         Ok(Listener { address, accepted, admission, counters, task })
@@ -151,7 +172,7 @@ impl Listener {
         self.accepted.waiting.acquire().await.map_err(|_| gone())?.forget();
         // From here on nothing waits, so that nothing is lost if the future is dropped.
         let stream = self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        stream.map(|(stream, _room)| stream).ok_or_else(gone)
+        stream.map(|waiting| waiting.stream).ok_or_else(gone)
     }
 
     /// The address that it listens on.
@@ -243,10 +264,13 @@ impl Shared {
     ) -> Result<(), (ConnectError, Option<TcpStream>)> {
         // Flights are written whole; waiting for more would only add a delay.
         io.set_nodelay(true).map_err(|error| (ConnectError::Io { stage: Some(Stage::Hello), error }, None))?;
-        let step = respond(&self.config, &mut SysRng).map_err(|failure| (failure.into(), None))?;
+        let ruled = self.dialing.as_ref().map(|dialing| dialing.answer(&self.config));
+        let (config, mut call) =
+            ruled.map_or_else(|| (self.config.clone(), None), |(config, call)| (config, Some(call)));
+        let step = respond(&config, &mut SysRng).map_err(|failure| (failure.into(), None))?;
         let establish = Establish {
             io,
-            config: &self.config,
+            config: &config,
             address: Some(address),
             eager: false,
             room: Some(self.accepted.room.clone()),
@@ -262,7 +286,11 @@ impl Shared {
         let (stream, room) = established.map_err(|(error, io)| (error, Some(io)))?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Some(room) = room {
-            self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back((stream, room));
+            if let Some(call) = &mut call {
+                call.established();
+            }
+            let waiting = Waiting { stream, _room: room, _call: call };
+            self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
             self.accepted.waiting.add_permits(1);
         }
         Ok(())

@@ -1,8 +1,11 @@
 //! TCP: calling a peer, and listening for them.
 
 mod admission;
+mod calls;
 mod connect;
+mod dial;
 mod listener;
 
 pub use connect::{Connect, OverIo, ToAddress};
+pub use dial::{Dialed, SimultaneousDial};
 pub use listener::{HandshakeFailure, HandshakeStats, Listener};

@@ -80,13 +80,13 @@ impl Opener {
         Self::dangerous_at(secret, aead, 0)
     }
 
-    /// A direction whose counter is elsewhere, for tests.
+    /// A direction that has had so many records other than REKEY, for tests.
     ///
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn dangerous_at(secret: TrafficSecret, aead: Aead, counter: u64) -> Result<Self, Error> {
         let key = secret.dangerous_opening_key_at(aead, counter)?;
-        let live = Live { key, secret, phase: Phase::Open, budget: Budget::default(), rekey: None, log: None };
+        let live = Live { key, secret, phase: Phase::Open, budget: Budget { rekeys: 0, others: counter }, rekey: None, log: None };
         Ok(Opener { live: Ok(live) })
     }
 
@@ -126,7 +126,7 @@ impl Opener {
         live.rekey(shares).inspect_err(|error| self.live = Err(error.clone()))
     }
 
-    /// To be called when the transport has ended with `left` bytes of input not consumed.
+    /// To be called when the transport has ended.
     ///
     /// # Errors
     /// [`Error::Truncated`] unless the peer ended its direction before; then, and later, as [`Opener::open`].

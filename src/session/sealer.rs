@@ -45,13 +45,17 @@ impl Sealer {
         Ok(Self::with(secret, key))
     }
 
-    /// A direction whose counter is elsewhere, for tests. Sealing twice at one counter gives the plaintexts away.
+    /// A direction that has had so many records other than REKEY, for tests. Sealing twice at one counter gives the plaintexts away.
     ///
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn dangerous_at(secret: TrafficSecret, aead: Aead, counter: u64) -> Result<Self, Error> {
         let key = secret.dangerous_sealing_key_at(aead, counter)?;
-        Ok(Self::with(secret, key))
+        let mut sealer = Self::with(secret, key);
+        if let Ok(live) = &mut sealer.live {
+            live.pace.budget.others = counter;
+        }
+        Ok(sealer)
     }
 
     fn with(secret: TrafficSecret, key: SealingKey) -> Self {

@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) service: Option<String>,
     /// The peer may not get a single byte yet [NK-3].
     pub(crate) silent: bool,
+    /// A flight is being sent: part of it may be out.
+    pub(crate) sending: bool,
 }
 
 /// How a handshake gets on, for people who want to watch it.
@@ -97,7 +99,7 @@ pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
-        Seen { stage, peer: None, service: None, silent: false }
+        Seen { stage, peer: None, service: None, silent: false, sending: false }
     }
 }
 
@@ -140,7 +142,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
             ConnectError::Timeout { .. } => {
                 // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
                 output.clear();
-                if self.seen.stage != Stage::Verdict {
+                // Behind part of a frame an alert would be noise.
+                if self.seen.stage != Stage::Verdict && !self.seen.sending {
                     output.extend_from_slice(&frame::alert(Alert::Timeout.code()));
                 }
             }
@@ -251,10 +254,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         }
         let stage = Some(self.seen.stage);
         let bytes = output.len();
+        self.seen.sending = true;
         let sent = match self.io.write_all(output).await {
             Ok(()) => self.io.flush().await,
             Err(error) => Err(error),
         };
+        self.seen.sending = false;
         output.clear();
         sent.map_err(|error| ConnectError::Io { stage, error })?;
         (self.observer)(&Milestone::Sent { bytes });

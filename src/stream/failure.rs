@@ -1,6 +1,5 @@
-//! Failures with sockets in them, and the latch that makes the first one the last.
+//! The latch that makes the first failure the last.
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,41 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::AsyncWrite;
 
-use crate::error::{Alert, Error, Failure};
-use crate::role::Stage;
+use crate::error::Error;
+use crate::failure::Fault;
 use crate::stream::write::WriteState;
-
-/// Why there is no stream.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The transport failed; at which message, or `None` while connecting.
-    Io {
-        /// The message that was being sent or awaited.
-        stage: Option<Stage>,
-        /// The cause.
-        error: io::Error,
-    },
-    /// The deadline passed; at which message, or `None` while connecting.
-    Timeout {
-        /// The message that was being sent or awaited.
-        stage: Option<Stage>,
-    },
-    /// A listener was at its bound, and this unfinished handshake was the oldest.
-    GaveWay {
-        /// The message that was awaited.
-        stage: Stage,
-    },
-    /// The handshake failed.
-    Protocol(Failure),
-}
-
-/// What ended a stream. Repeated to every later call.
-#[derive(Clone, Debug)]
-pub(crate) enum Fault {
-    Protocol(Error),
-    Io(io::ErrorKind, Arc<str>),
-}
 
 /// The first failure of a stream, shared by its halves. It is written once and read without a lock; the lock is for a writer
 /// that sleeps, and for whoever wakes it because of a failure.
@@ -61,42 +28,6 @@ pub(crate) enum Call<'a> {
     Write(&'a [IoSlice<'a>]),
     Flush,
     Shutdown,
-}
-
-/// The protocol's error in an [`io::Error`] that a [`Stream`](crate::stream::Stream) returned.
-pub fn protocol_error(error: &io::Error) -> Option<&Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref())
-}
-
-impl Fault {
-    pub(crate) fn io(error: &io::Error) -> Self {
-        Fault::Io(error.kind(), error.to_string().into())
-    }
-
-    pub(crate) fn to_io(&self) -> io::Error {
-        match self {
-            Fault::Protocol(error) => io::Error::new(kind(error), error.clone()),
-            Fault::Io(kind, text) => io::Error::new(*kind, text.to_string()),
-        }
-    }
-
-    pub(crate) fn alert(&self) -> Option<Alert> {
-        match self {
-            Fault::Protocol(error) => error.alert(),
-            Fault::Io(..) => None,
-        }
-    }
-
-    /// A mistake of the caller ends nothing.
-    fn is_misuse(&self) -> bool {
-        matches!(self, Fault::Protocol(Error::Misuse(_)))
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Fault::Protocol(error)
-    }
 }
 
 impl Latch {
@@ -171,55 +102,5 @@ fn tell_peer<W: AsyncWrite + Unpin>(
     if close {
         // The failure is what is reported.
         let _ = Pin::new(io).poll_shutdown(cx);
-    }
-}
-
-fn kind(error: &Error) -> io::ErrorKind {
-    match error {
-        Error::Truncated => io::ErrorKind::UnexpectedEof,
-        Error::Malformed(_)
-        | Error::Unexpected { .. }
-        | Error::UnsupportedVersion(_)
-        | Error::NoCommonSuite
-        | Error::Untrusted(_)
-        | Error::Tampered(_) => io::ErrorKind::InvalidData,
-        Error::Denied(_) | Error::Refused(_) => io::ErrorKind::PermissionDenied,
-        Error::AlertReceived(_) => io::ErrorKind::ConnectionAborted,
-        Error::Misuse(_) => io::ErrorKind::InvalidInput,
-        Error::Idle => io::ErrorKind::TimedOut,
-        Error::Exhausted | Error::Signer(_) | Error::Internal(_) | Error::Entropy => io::ErrorKind::Other,
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ConnectError::Io { error, .. } => Some(error),
-            ConnectError::Protocol(failure) => Some(failure),
-            ConnectError::Timeout { .. } | ConnectError::GaveWay { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConnectError::Io { stage: None, error } => write!(f, "can't connect: {error}"),
-            ConnectError::Io { stage: Some(stage), error } => write!(f, "the connection failed at {stage}: {error}"),
-            ConnectError::Timeout { stage: None } => f.write_str("no connection within the deadline"),
-            ConnectError::Timeout { stage: Some(stage) } => {
-                write!(f, "the handshake took too long: nothing came, or not enough, while waiting for {stage}")
-            }
-            ConnectError::GaveWay { stage } => {
-                write!(f, "too many unfinished handshakes: the oldest, waiting for {stage}, gave way")
-            }
-            ConnectError::Protocol(failure) => failure.fmt(f),
-        }
-    }
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        ConnectError::Protocol(failure)
     }
 }

@@ -29,9 +29,9 @@ use crate::error::{Alert, Error, Misuse};
 use crate::identity::Peer;
 use crate::session::{Session, SessionId, SessionInfo};
 
+pub use crate::failure::{ConnectError, protocol_error};
 pub use establish::Milestone;
 pub(crate) use establish::{Establish, Seen, told};
-pub use failure::{ConnectError, protocol_error};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch};
@@ -240,6 +240,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_call(cx, Call::Shutdown))?;
+        if !this.read.awaits_verdict() {
+            return Poll::Ready(Ok(()));
+        }
         let polled = this.read.poll_accepted(&mut this.io, cx);
         this.latch.note_poll(polled)
     }

@@ -1,5 +1,6 @@
 //! The receiving direction: ciphertext is read into one buffer, opened there, and lent from there.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
@@ -11,11 +12,10 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::Error;
+use crate::failure::Fault;
 use crate::session::{Event, Opener, Progress};
-use crate::stream::failure::Fault;
 use crate::stream::link::{Link, Patience};
 
-#[derive(Debug)]
 pub(crate) struct ReadState {
     opener: Opener,
     /// Bytes as received; the record at the front may be opened.
@@ -97,9 +97,15 @@ impl ReadState {
 
     /// Looks at what has come, without waiting: the reason that the peer gave for ending the session, if it did.
     pub(crate) fn find_reason<R: AsyncRead + Unpin>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Option<Fault> {
-        match self.poll_fill(io, cx) {
-            Poll::Ready(Err(fault @ Fault::Protocol(Error::Refused(_) | Error::AlertReceived(_)))) => Some(fault),
-            _ => None,
+        loop {
+            match self.poll_fill(io, cx) {
+                Poll::Ready(Err(fault @ Fault::Protocol(Error::Refused(_) | Error::AlertReceived(_)))) => {
+                    return Some(fault);
+                }
+                // The reason stands behind what was not read; after the failure nobody will read it.
+                Poll::Ready(Ok(())) if !self.data.is_empty() => self.consume(self.data.len()),
+                _ => return None,
+            }
         }
     }
 
@@ -173,6 +179,13 @@ impl ReadState {
                 Poll::Pending
             }
         }
+    }
+}
+
+/// Without what was received: some of it is decrypted.
+impl fmt::Debug for ReadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadState").field("buffered", &self.buffer.len()).finish_non_exhaustive()
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::io::AsyncWrite;
 use tokio::task::{consume_budget, unconstrained};
 
 use crate::error::{Alert, Error};
+use crate::failure::Fault;
 use crate::session::Sealer;
-use crate::stream::failure::Fault;
 use crate::stream::link::{Link, Patience};
 
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use countersign::crypto::suite::Suite;
+use countersign::session::Padding;
 
 /// Mutual authentication and an encrypted stream over TCP: two services that know for certain who is at the other end.
 #[derive(Debug, Parser)]
@@ -18,15 +20,20 @@ pub enum Command {
     Id(IdArgs),
     Serve(ServeArgs),
     Connect(ConnectArgs),
+    Inspect(InspectArgs),
     Demo(DemoArgs),
 }
 
-/// Make an identity: FILE (private, readable by you only) and FILE.pub; print the fingerprint. Never overwrites.
+/// Make an identity: FILE (private, readable by you only) and FILE.pub; print the fingerprint. With --network, make a network key.
+/// Never overwrites.
 #[derive(Debug, Args)]
 pub struct KeygenArgs {
     /// Where the private key goes (OpenSSH format); the public line goes to FILE.pub.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Make a network key instead: a secret that all members of a network share, for --network-key. There is no FILE.pub.
+    #[arg(long, conflicts_with_all = ["passphrase_file", "ask_passphrase", "comment"])]
+    pub network: bool,
     /// Encrypt the private key with the passphrase on the first line of this file.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
@@ -51,10 +58,11 @@ pub struct IdArgs {
     pub passphrase_file: Option<PathBuf>,
 }
 
-/// Who we are, common to `serve` and `connect`.
+/// Who we are and how we talk, common to `serve` and `connect`.
 #[derive(Debug, Args)]
 pub struct SelfArgs {
-    /// Our private key: OpenSSH (ssh-keygen -t ed25519, countersign keygen) or PKCS#8 PEM (openssl genpkey).
+    /// Our private key: OpenSSH (ssh-keygen -t ed25519, countersign keygen) or PKCS#8 PEM (openssl genpkey). Or `agent:WHICH`: a key
+    /// that stays in the ssh-agent at SSH_AUTH_SOCK; WHICH is its fingerprint `SHA256:...` or its .pub file.
     #[arg(long, value_name = "FILE")]
     pub identity: PathBuf,
     /// The passphrase of an encrypted private key is on the first line of this file; without it we ask.
@@ -66,11 +74,41 @@ pub struct SelfArgs {
     /// Deadline of a handshake, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
+    #[command(flatten)]
+    pub link: LinkArgs,
+}
+
+/// How the connection is made and kept.
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// A suite that may be used, and no others. May be repeated, most preferred first. Without it all are used, those with a
+    /// post-quantum part (X25519MLKEM768) first.
+    #[arg(long = "suite", value_name = "NAME")]
+    pub suites: Vec<Suite>,
+    /// The secret of our network (`countersign keygen --network`), the same file on all sides: who does not have it gets not a
+    /// single byte from `serve`.
+    #[arg(long, value_name = "FILE")]
+    pub network_key: Option<PathBuf>,
+    /// Change the key of our direction after N bytes; K, M and G stand for KiB, MiB and GiB [default: 64G].
+    #[arg(long, value_name = "N", value_parser = parse_some_bytes)]
+    pub rekey_bytes: Option<u64>,
+    /// Change the key of our direction after N seconds, with the next thing that we send [default: 900].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=YEAR))]
+    pub rekey_seconds: Option<u64>,
+    /// Hide the lengths of what we send: none, block:N (a multiple of N bytes), pow2 (a power of two).
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub padding: Padding,
+    /// Tell the peer that we are there when we have sent nothing for so long; 0 turns it off.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=YEAR))]
+    pub keepalive: u64,
+    /// Give up when nothing has come from the peer for so long; 0 turns it off. It has to be longer than the peer's --keepalive.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=YEAR))]
+    pub idle_timeout: u64,
 }
 
 /// Listen, and let in who is trusted.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["echo", "exec", "once"]))]
+#[command(after_help = KEYLOG, group = ArgGroup::new("what").required(true).args(["echo", "exec", "once"]))]
 pub struct ServeArgs {
     #[command(flatten)]
     pub own: SelfArgs,
@@ -104,6 +142,7 @@ pub struct ServeArgs {
 
 /// Call a peer; our standard input goes to it, what it sends goes to our standard output, as with nc.
 #[derive(Debug, Args)]
+#[command(after_help = KEYLOG)]
 pub struct ConnectArgs {
     #[command(flatten)]
     pub own: SelfArgs,
@@ -116,6 +155,30 @@ pub struct ConnectArgs {
     /// The service that we want.
     #[arg(long, value_name = "NAME", default_value = "")]
     pub service: String,
+    /// Send before the peer has said that it accepts us, which saves a round trip; it delivers what we send only if it does.
+    #[arg(long)]
+    pub eager: bool,
+    /// Say on standard error what happens at each step, and when.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Decode what went over TCP, field by field; with a key log also open what is sealed, and check it all. Exit code 0: all is right.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bytes that one side sent, from the first on; `-` is standard input.
+    pub file: PathBuf,
+    /// The bytes that the other side sent. Signatures and confirmations can only be checked with both.
+    pub other: Option<PathBuf>,
+    /// A key log of this connection, as COUNTERSIGN_KEYLOG writes it.
+    #[arg(long, value_name = "FILE")]
+    pub keylog: Option<PathBuf>,
+    /// The --context of both sides; it is not on the wire.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub context: String,
+    /// Show long values whole.
+    #[arg(long)]
+    pub full: bool,
 }
 
 /// Two peers on this machine over real TCP: the handshake step by step, a transfer both ways, and three attacks that fail.
@@ -124,6 +187,14 @@ pub struct DemoArgs {
     /// How many bytes go each way; K, M and G stand for KiB, MiB and GiB.
     #[arg(long, value_name = "N", default_value = "1G", value_parser = parse_bytes)]
     pub bytes: u64,
+    /// Write what goes over the wire in the first part to PREFIX.initiator and PREFIX.responder, and its secrets to PREFIX.keylog,
+    /// for `countersign inspect`.
+    #[arg(long, value_name = "PREFIX")]
+    pub capture: Option<PathBuf>,
+}
+
+fn parse_some_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).and_then(|bytes| if bytes == 0 { Err("at least 1".to_string()) } else { Ok(bytes) })
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -136,6 +207,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     let number: u64 = digits.parse().map_err(|_| "expected a number such as 1000000, 64K, 100M or 1G".to_string())?;
     number.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 50).ok_or_else(|| "at most 1 PiB".to_string())
 }
+
+const YEAR: u64 = 365 * 24 * 3_600;
+
+const KEYLOG: &str = "For debugging only: with COUNTERSIGN_KEYLOG=FILE in the environment every secret of every session is appended to FILE, \
+for `countersign inspect`. Whoever has that file reads everything.";
 
 const EXIT_CODES: &str =
     "Exit codes: 0 ok, 1 I/O or protocol failure, 2 usage, 3 the peer is not who we expect or trust, \

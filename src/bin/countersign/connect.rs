@@ -1,12 +1,10 @@
 //! `connect`: call a peer.
 
-use std::time::Duration;
-
-use countersign::Config;
 use countersign::trust::Pinned;
 
 use crate::args::ConnectArgs;
-use crate::keys::{load_identity, parse_peer};
+use crate::explain::Explainer;
+use crate::keys::parse_who;
 use crate::report::{INTERRUPTED, Report};
 use crate::session;
 
@@ -15,16 +13,24 @@ pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
     if args.address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
         return Err(Report::usage(format!("{:?} is not HOST:PORT", args.address)));
     }
-    let peer = parse_peer(&args.peer)?;
-    let identity = load_identity(&args.own.identity, args.own.passphrase_file.as_deref())?;
-    let config = Config::new(identity, Pinned::new([peer]))
-        .context(&args.own.context)
-        .handshake_timeout(Duration::from_secs(args.own.timeout));
-    let call = config.connect(args.address.clone()).peer(peer).service(&args.service);
-    let stream = tokio::select! {
-        result = call => result.map_err(|error| Report::connect(&args.address, &error))?,
+    let peer = parse_who("--peer", &args.peer)?;
+    let config = args.own.config(Pinned::new([peer]), &[])?;
+    let mut call = config.connect(args.address.clone()).peer(peer).service(&args.service);
+    if args.eager {
+        call = call.eager();
+    }
+    let explainer = args.explain.then(|| Explainer::start(&args, config.offered_suites()));
+    if let Some(explainer) = explainer.clone() {
+        call = call.observe(move |milestone| explainer.tell(milestone));
+    }
+    let result = tokio::select! {
+        result = call => result,
         () = interrupt() => return Ok(INTERRUPTED),
     };
+    if let Some(explainer) = explainer {
+        explainer.end(&result);
+    }
+    let stream = result.map_err(|error| Report::connect(&args.address, &error))?;
     session::on_stdio(stream, interrupt()).await
 }
 

@@ -4,8 +4,11 @@ use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use countersign::identity::{Identity, KeyFileError, PeerId, PublicKey, create_file, parse_line};
-
+use countersign::crypto::network::NetworkKey;
+use countersign::identity::{
+    Identity, KeyFileError, PeerId, PublicKey, create_file, parse_line, read_network_key, save_network_key,
+};
+use getrandom::SysRng;
 use zeroize::Zeroizing;
 
 use crate::args::{IdArgs, KeygenArgs};
@@ -14,8 +17,11 @@ use crate::report::{IO, Report};
 /// A passphrase; wiped when dropped.
 type Passphrase = Zeroizing<Vec<u8>>;
 
-/// Makes FILE and FILE.pub.
+/// Makes FILE and FILE.pub, or a network key.
 pub fn keygen(args: &KeygenArgs) -> Result<u8, Report> {
+    if args.network {
+        return network_keygen(&args.out);
+    }
     let public_path = with_pub(&args.out);
     for path in [&args.out, &public_path] {
         if path.symlink_metadata().is_ok() {
@@ -30,19 +36,40 @@ pub fn keygen(args: &KeygenArgs) -> Result<u8, Report> {
     let name = args.out.file_stem().unwrap_or_default().to_string_lossy();
     let comment = args.comment.as_deref().unwrap_or(&name);
     let identity = Identity::generate().map_err(|error| Report::new(IO, error, None))?.with_comment(comment);
-    let failed = |path: &Path, error: KeyFileError| match error {
-        KeyFileError::Io(error) if error.kind() == std::io::ErrorKind::AlreadyExists => exists(path),
-        error => Report::new(IO, format!("can't write {}: {error}", path.display()), None),
-    };
-    identity.save(&args.out, passphrase.as_ref().map(|p| p.as_slice())).map_err(|error| failed(&args.out, error))?;
+    let saved = identity.save(&args.out, passphrase.as_ref().map(|p| p.as_slice()));
+    saved.map_err(|error| not_written(&args.out, error))?;
     let line = format!("{} {}", identity.public_key(), identity.comment());
     let written = create_file(&public_path, format!("{}\n", line.trim_end()).as_bytes(), 0o644);
     written.map_err(|error| {
         // Half a pair is worse than none.
         let _ = fs::remove_file(&args.out);
-        failed(&public_path, KeyFileError::Io(error))
+        not_written(&public_path, KeyFileError::Io(error))
     })?;
     print(&format!("{} {}\n", identity.public_key().fingerprint(), identity.comment()))
+}
+
+fn network_keygen(out: &Path) -> Result<u8, Report> {
+    let key = NetworkKey::generate_with(&mut SysRng).map_err(|error| Report::new(IO, error, None))?;
+    save_network_key(&key, out).map_err(|error| not_written(out, error))?;
+    print(&format!(
+        "{file}: a network key, readable by you only\n\
+         copy it to every machine of the network over a channel that nobody listens to (scp), and give all of them\n\
+         --network-key {file}: a `serve` with it answers nobody who does not have it\n",
+        file = out.display()
+    ))
+}
+
+/// Loads a network key.
+pub fn load_network_key(path: &Path) -> Result<NetworkKey, Report> {
+    read_network_key(path).map_err(|error| {
+        let hint = match &error {
+            KeyFileError::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
+                "make one with `countersign keygen --network --out FILE`, and copy it to every machine of the network",
+            ),
+            _ => None,
+        };
+        Report::new(IO, format!("can't use the network key {}: {error}", path.display()), hint)
+    })
 }
 
 /// Shows the public line, the fingerprint and, if wanted, the picture.
@@ -93,24 +120,25 @@ pub fn load_identity(path: &Path, passphrase_file: Option<&Path>) -> Result<Iden
     })
 }
 
-/// Understands WHO: a public line, a fingerprint, or a file with one public line.
-pub fn parse_peer(who: &str) -> Result<PeerId, Report> {
+/// Understands WHO, the value of an option: a public line, a fingerprint, or a file with one public line.
+pub fn parse_who(option: &str, who: &str) -> Result<PeerId, Report> {
     let direct = who.trim_start();
     if direct.starts_with("SHA256:") || direct.starts_with("ssh-") {
-        return who.parse().map_err(|error| Report::usage(format!("--peer {who:?}: {error}")));
+        return who.parse().map_err(|error| Report::usage(format!("{option} {who:?}: {error}")));
     }
     let path = Path::new(who);
     let text = fs::read_to_string(path).map_err(|error| {
         Report::new(
             IO,
-            format!("can't read --peer {}: {error}", path.display()),
+            format!("can't read {option} {}: {error}", path.display()),
             Some("WHO is a line `ssh-ed25519 AAAA...`, a .pub file, or a fingerprint `SHA256:...`"),
         )
     })?;
     match parse_lines(path, &text)?.as_slice() {
         [(key, _)] => Ok(PeerId::Key(*key)),
         keys => {
-            Err(Report::usage(format!("--peer {}: expected one public line, found {}", path.display(), keys.len())))
+            let path = path.display();
+            Err(Report::usage(format!("{option} {path}: expected one public line, found {}", keys.len())))
         }
     }
 }
@@ -127,6 +155,13 @@ fn parse_lines(path: &Path, text: &str) -> Result<Vec<(PublicKey, String)>, Repo
 
 fn not_a_key(path: &Path, why: &str) -> Report {
     Report::new(IO, format!("{}: {why}", path.display()), None)
+}
+
+fn not_written(path: &Path, error: KeyFileError) -> Report {
+    match error {
+        KeyFileError::Io(error) if error.kind() == std::io::ErrorKind::AlreadyExists => exists(path),
+        error => Report::new(IO, format!("can't write {}: {error}", path.display()), None),
+    }
 }
 
 fn exists(path: &Path) -> Report {

@@ -1,11 +1,15 @@
-//! The program: keys, a responder, an initiator, and a demonstration that needs nothing set up.
+//! The program: keys, a responder, an initiator, a decoder, and a demonstration that needs nothing set up.
 #![forbid(unsafe_code)]
 
 mod args;
 mod connect;
 mod demo;
+mod explain;
+mod inspect;
+mod keylog;
 mod keys;
 mod log;
+mod own;
 mod pipe;
 mod report;
 mod serve;
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         Command::Id(args) => keys::id(&args),
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Connect(args) => block_on(connect::run(args)),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Demo(args) => block_on(demo::run(args)),
     };
     match result {

@@ -4,10 +4,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::error::{Error, Reason};
+use countersign::error::{Error, Reason, Untrusted};
 use countersign::net::HandshakeFailure;
-use countersign::stream::{ConnectError, ReadHalf, WriteHalf};
-use countersign::{Config, Listener, Stream, TrustFile};
+use countersign::stream::{ConnectError, ReadHalf, WriteHalf, protocol_error};
+use countersign::{Listener, Stream, TrustFile};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,10 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::args::ServeArgs;
-use crate::keys::load_identity;
 use crate::log;
-use crate::pipe::{CopyError, copy, copy_buffered, discard};
-use crate::report::{IO, Report};
+use crate::pipe::{CopyError, discard, meanwhile, receive, send, send_back};
+use crate::report::{Blame, IO, Report, side};
 use crate::session;
 
 /// Runs until it is told to stop, or for one session.
@@ -32,18 +31,13 @@ pub async fn run(args: ServeArgs) -> Result<u8, Report> {
             Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
         )
     })?;
-    let identity = load_identity(&args.own.identity, args.own.passphrase_file.as_deref())?;
-    if trust.is_empty() {
+    let nobody = trust.is_empty();
+    let config = args.own.config(trust, &args.services)?;
+    if nobody {
         log::line(format!("warning: {} trusts nobody, so everybody will be refused", args.trust.display()));
     }
-    let mut config = Config::new(identity, trust)
-        .context(&args.own.context)
-        .handshake_timeout(Duration::from_secs(args.own.timeout))
-        .max_handshakes(args.max_handshakes)
-        .max_handshakes_per_address(args.max_handshakes_per_address);
-    if !args.services.is_empty() {
-        config = config.services(&args.services);
-    }
+    let config =
+        config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
     let cant_listen = |error| Report::io(format!("can't listen on {}", args.listen), &error);
     // Before the ready line, so that a signal right after it is not lost.
     let stop = stop_signal().map_err(|error| Report::io("can't watch for signals", &error))?;
@@ -116,8 +110,9 @@ async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: w
     // The authenticated end of our direction, whatever happened before; a failed session refuses it.
     let ended = timeout(linger, write.shutdown()).await;
     let outcome = match (outcome, ended) {
-        (Err(error), _) => format!("failed: {error}"),
-        (Ok(_), Ok(Err(error))) => format!("failed: {error}"),
+        (Err(error), _) | (Ok(_), Ok(Err(error))) => {
+            format!("failed: {error}{}", protocol_error(&error).map(side).map(|side| format!("; at fault: {side}")).unwrap_or_default())
+        }
         (Ok(_), Err(_)) => "failed: the peer does not read".to_string(),
         (Ok(outcome), Ok(Ok(()))) => {
             // Closing with bytes unread would reset the connection, and what we sent with it.
@@ -134,7 +129,7 @@ type Read = ReadHalf<OwnedReadHalf>;
 type Write = WriteHalf<OwnedWriteHalf>;
 
 async fn echo(read: &mut Read, write: &mut Write, traffic: &mut Traffic) -> std::io::Result<String> {
-    copy_buffered(read, write, &mut traffic.received).await.map_err(CopyError::into_inner)?;
+    send_back(read, write, &mut traffic.received).await.map_err(CopyError::into_inner)?;
     traffic.sent = traffic.received;
     Ok("ok".to_string())
 }
@@ -171,7 +166,7 @@ async fn run_command(
     };
     let Traffic { received, sent } = traffic;
     let input = async move {
-        match copy_buffered(read, &mut stdin, received).await {
+        match receive(read, &mut stdin, received).await {
             Ok(()) => drop(stdin),
             // The command needs no more input: what still comes is discarded, so that the peer can finish.
             Err(CopyError::Write(_)) => {
@@ -183,8 +178,8 @@ async fn run_command(
         std::future::pending().await
     };
     let output = async {
-        copy(stdout, write, sent).await.map_err(CopyError::into_inner)?;
-        child.wait().await
+        send(stdout, write, sent).await.map_err(CopyError::into_inner)?;
+        meanwhile(write, child.wait()).await?
     };
     let status = tokio::select! {
         status = output => status?,
@@ -201,17 +196,27 @@ fn log_accepted(stream: &Stream<TcpStream>) {
 
 fn log_failure(failure: &HandshakeFailure) {
     let HandshakeFailure { address, peer, service, error, .. } = failure;
-    let Some(key) = peer else {
-        return log::line(format!("failed from={address} error={error}"));
-    };
-    let (fingerprint, service) = (key.fingerprint(), service.as_deref().unwrap_or_default());
-    let hint = match error {
-        ConnectError::Protocol(failure) if matches!(&failure.error, Error::Denied(refusal) if refusal.reason == Reason::NotTrusted) => {
-            "; to let it in, add this line to the trust file: "
+    let side = Blame::of_connect(error).side;
+    let cause = if let ConnectError::Protocol(failure) = error { Some(&failure.error) } else { None };
+    let hint = match (cause, peer) {
+        (Some(Error::Denied(refusal)), Some(key)) if refusal.reason == Reason::NotTrusted => {
+            format!("; to let it in, add this line to the trust file: {key}")
         }
-        _ => return log::line(format!("refused peer={fingerprint} service={service:?} from={address} error={error}")),
+        (Some(Error::NoCommonSuite), _) => "; compare --suite on both sides".to_string(),
+        (Some(Error::Signer(_)), _) => "; `ssh-add -l` shows what the ssh-agent holds".to_string(),
+        (Some(Error::Untrusted(Untrusted::NetworkKeyUnexpected)), _) => {
+            "; the peer has to leave --network-key out, or this side to be given the same file".to_string()
+        }
+        _ => String::new(),
     };
-    log::line(format!("refused peer={fingerprint} service={service:?} from={address} error={error}{hint}{key}"));
+    let who = match peer {
+        None => format!("failed from={address}"),
+        Some(key) => {
+            let service = service.as_deref().unwrap_or_default();
+            format!("refused peer={} service={service:?} from={address}", key.fingerprint())
+        }
+    };
+    log::line(format!("{who} fault={side:?} error={error}{hint}"));
 }
 
 /// Returns at SIGINT or SIGTERM.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use crate::pipe::{CopyError, copy, copy_buffered};
+use crate::pipe::{CopyError, receive, send};
 use crate::report::{INTERRUPTED, IO, Report};
 
 /// Standard input to the peer, the peer to standard output, until both have ended. An interrupt ends our direction properly.
@@ -29,10 +29,10 @@ async fn pump(mut read: ReadHalf<OwnedReadHalf>, write: &mut WriteHalf<OwnedWrit
     let (mut sent, mut received) = (0, 0);
     let mut stdout = tokio::io::stdout();
     let up = async {
-        copy(tokio::io::stdin(), write, &mut sent).await?;
+        send(tokio::io::stdin(), write, &mut sent).await?;
         write.shutdown().await.map_err(CopyError::Write)
     };
-    let down = copy_buffered(&mut read, &mut stdout, &mut received);
+    let down = receive(&mut read, &mut stdout, &mut received);
     tokio::pin!(up, down);
     let (mut up_done, mut down_done) = (false, false);
     while !(up_done && down_done) {

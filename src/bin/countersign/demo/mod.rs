@@ -1,10 +1,12 @@
 //! `demo`: two peers on this machine over real TCP. Nothing is set up, nothing is left behind.
 
 mod attacks;
+mod capture;
 mod tap;
 mod transfer;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +20,13 @@ use tokio::net::TcpStream;
 use crate::args::DemoArgs;
 use crate::connect::interrupt;
 use crate::report::{INTERRUPTED, IO, Report};
+use capture::Capture;
 use tap::{Mischief, Seen, Tap};
 
 /// Runs the demonstration; its exit code says whether everything went as it says.
 pub async fn run(args: DemoArgs) -> Result<u8, Report> {
     tokio::select! {
-        result = show(args.bytes) => result.map(|()| 0),
+        result = show(&args) => result.map(|()| 0),
         () = interrupt() => Ok(INTERRUPTED),
     }
 }
@@ -36,7 +39,7 @@ struct Peers {
     bob_identity: Arc<Identity>,
 }
 
-async fn show(bytes: u64) -> Result<(), Report> {
+async fn show(args: &DemoArgs) -> Result<(), Report> {
     let paint = Paint { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let peers = Peers::new()?;
     say(paint.bold("Countersign: two services that know who is at the other end"));
@@ -46,11 +49,11 @@ async fn show(bytes: u64) -> Result<(), Report> {
     say("");
     say(paint.bold("1. The handshake, over 127.0.0.1"));
     say("");
-    handshake(&peers, &paint).await?;
+    handshake(&peers, &paint, args.capture.as_deref()).await?;
     say("");
     say(paint.bold("2. A transfer, both ways at once"));
     say("");
-    transfer::show(&peers, bytes).await?;
+    transfer::show(&peers, args.bytes).await?;
     say("");
     say(paint.bold("3. Three attacks"));
     say("");
@@ -60,11 +63,14 @@ async fn show(bytes: u64) -> Result<(), Report> {
     Ok(())
 }
 
-async fn handshake(peers: &Peers, paint: &Paint) -> Result<(), Report> {
-    let listener = peers.listen().await?;
+async fn handshake(peers: &Peers, paint: &Paint, capture: Option<&Path>) -> Result<(), Report> {
+    let capture = capture.map(Capture::new).transpose()?;
+    let set_up = |config: &Config| capture.as_ref().map_or_else(|| config.clone(), |capture| capture.set_up(config));
+    let (alice, bob) = (set_up(&peers.alice), set_up(&peers.bob));
+    let listener = Listener::bind("127.0.0.1:0", bob).await.map_err(failed)?;
     let tap = Tap::start(listener.local_addr(), Mischief::None).await.map_err(failed)?;
     let started = Instant::now();
-    let (alice, bob) = tokio::join!(peers.alice.connect(tap.address).into_future(), listener.accept());
+    let (alice, bob) = tokio::join!(alice.connect(tap.address).into_future(), listener.accept());
     let took = started.elapsed();
     let (mut alice, mut bob) = (alice.map_err(failed)?, bob.map_err(failed)?);
     let seen: Vec<Seen> = tap.seen();
@@ -72,7 +78,7 @@ async fn handshake(peers: &Peers, paint: &Paint) -> Result<(), Report> {
     for (index, frame) in seen.iter().enumerate() {
         say(rung(index, frame));
     }
-    let total: usize = seen.iter().map(|frame| frame.len).sum();
+    let total: usize = seen.iter().map(|frame| frame.bytes.len()).sum();
     say("");
     say(format!(
         "     {} messages, {total} bytes, {:.2} ms until alice knew that bob accepts her",
@@ -86,6 +92,9 @@ async fn handshake(peers: &Peers, paint: &Paint) -> Result<(), Report> {
     if alice.session_id() != bob.session_id() {
         return Err(failed("the two sides have different session ids"));
     }
+    if let Some(capture) = capture {
+        return capture.finish(alice, bob, &tap).await;
+    }
     tokio::try_join!(alice.shutdown(), bob.shutdown()).map_err(failed)?;
     Ok(())
 }
@@ -94,7 +103,7 @@ async fn handshake(peers: &Peers, paint: &Paint) -> Result<(), Report> {
 fn rung(index: usize, frame: &Seen) -> String {
     let verdict = index > 3 && frame.frame == Some(FrameType::Record);
     let name = if verdict { "VERDICT" } else { frame.frame.map_or("?", FrameType::name) };
-    let what = format!("{name}, {} bytes", frame.len);
+    let what = format!("{name}, {} bytes", frame.bytes.len());
     let at = ms(frame.at);
     if frame.from_initiator {
         format!("     {what:<24} ------------------------------->{:24} {at:>8.2} ms", "")

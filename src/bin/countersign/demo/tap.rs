@@ -23,12 +23,12 @@ pub enum Mischief {
 }
 
 /// A frame that went by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub from_initiator: bool,
     pub frame: Option<FrameType>,
-    /// Length in bytes with its header.
-    pub len: usize,
+    /// The frame with its header.
+    pub bytes: Vec<u8>,
     pub at: Duration,
 }
 
@@ -94,8 +94,8 @@ impl Forward {
                 from.read_exact(body).await?;
             }
             let kind = FrameType::from_code(code);
-            let seen =
-                Seen { from_initiator: self.from_initiator, frame: kind, len: frame.len(), at: self.start.elapsed() };
+            let (from_initiator, at) = (self.from_initiator, self.start.elapsed());
+            let seen = Seen { from_initiator, frame: kind, bytes: frame.clone(), at };
             self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
             if kind == Some(FrameType::Record) {
                 match self.mischief {

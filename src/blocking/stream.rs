@@ -1,0 +1,248 @@
+//! The blocking stream.
+
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::blocking::common::{Common, Stop};
+use crate::blocking::halves::{ReadHalf, WriteHalf};
+use crate::blocking::read::Reading;
+use crate::blocking::transport::{Timeouts, Transport, TryClone};
+use crate::blocking::write::Writing;
+use crate::error::{Alert, Error, Misuse};
+use crate::failure::Fault;
+use crate::identity::Peer;
+use crate::session::{Session, SessionId, SessionInfo};
+
+/// A stream whose peer has proved who it is.
+///
+/// * Reading gives what the peer wrote, in order; 0 bytes mean that the peer has said that it is done. A connection
+///   that was cut is [`io::ErrorKind::UnexpectedEof`], never a clean end.
+/// * Writing seals at most 64 KiB a call and hands it to the transport, in one write. [`Stream::shutdown`] sends the
+///   authenticated end of our direction; reading goes on.
+/// * Any failure ends both directions, and every later call returns it again. When the transport fails while we write,
+///   and the peer has said why it ended the session, that is the failure.
+///   [`protocol_error`](crate::blocking::protocol_error) finds the cause in the [`io::Error`]. Writing after `shutdown`
+///   is [`io::ErrorKind::InvalidInput`] and ends nothing.
+/// * [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::TimedOut`], as a socket gives them that has a timeout or does
+///   not block, are no failures: the call may be made again, and nothing is lost, repeated or sealed twice. A write
+///   that returns one of them has taken nothing of its data; one that returns `Ok` has taken so many bytes, and what
+///   the transport does not take of them at once is kept and goes out before anything else at the next write, flush,
+///   shutdown or read. [`io::ErrorKind::Interrupted`] is never returned.
+/// * How long the peer may be silent is the socket's own `set_read_timeout`, by [`Stream::get_ref`];
+///   `Config::idle_timeout` and `Config::keep_alive` are for streams that have a timer.
+/// * Rekeying ([`RekeyPolicy`](crate::session::RekeyPolicy)) happens while writing, and is of no consequence to anyone
+///   else.
+/// * Dropping the stream without `shutdown` is a truncation to the peer.
+#[derive(Debug)]
+pub struct Stream<T> {
+    io: T,
+    read: Reading,
+    write: Writing,
+    common: Arc<Common>,
+}
+
+impl<T> Stream<T> {
+    /// A stream from a session and the bytes that followed the handshake in the input.
+    pub fn new(io: T, session: Session, input: BytesMut) -> Self {
+        let Session { sealer, opener, shares, exporter, info } = session;
+        let common = Arc::new(Common::new(info, exporter, shares));
+        Stream { io, read: Reading::new(opener, input.to_vec()), write: Writing::new(sealer), common }
+    }
+
+    /// Fills `out` with keying material for a label and a context (as RFC 5705): equal on both sides, different for
+    /// every session, label, context and length.
+    ///
+    /// # Errors
+    /// [`Misuse::Export`] unless the label has 1 to 255 bytes, the context at most 65,535, and `out` 1 to 8,160.
+    pub fn export_keying_material(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        self.common.exporter.export(label, context, out)
+    }
+
+    /// A public value that names this session to another protocol inside it (RFC 5056); the same on both sides.
+    pub fn channel_binding(&self) -> &[u8; 32] {
+        &self.common.info.channel_binding
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.common.info.peer
+    }
+
+    /// The public name of the session, the same on both sides.
+    pub fn session_id(&self) -> SessionId {
+        self.common.info.session_id
+    }
+
+    /// The service that the initiator named; may be empty.
+    pub fn service(&self) -> &str {
+        &self.common.info.service
+    }
+
+    /// All facts about the session.
+    pub fn info(&self) -> &SessionInfo {
+        &self.common.info
+    }
+
+    /// The transport.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+}
+
+impl<T: Transport> Stream<T> {
+    /// Waits for the responder's verdict, after an eager call. Returns at once if it is known.
+    ///
+    /// # Errors
+    /// The refusal, or any other failure of reading.
+    pub fn accepted(&mut self) -> io::Result<()> {
+        self.common.check()?;
+        let accepted = self.read.accepted(&mut self.io, &self.common);
+        self.note_read(accepted)
+    }
+
+    /// Sends the authenticated end of our direction and closes the transport for writing; reading goes on. After an
+    /// eager call it also waits for the verdict, so that what we wrote is known to be accepted. Once that is done it
+    /// does nothing.
+    ///
+    /// # Errors
+    /// The failure that ended the session, or a refusal.
+    pub fn shutdown(&mut self) -> io::Result<()> {
+        let ended = self.call(|write, io, _| write.end(io));
+        if self.common.fault().is_some() {
+            // The failure is what is reported.
+            let _ = self.write.close(&mut self.io);
+        }
+        ended?;
+        if self.read.awaits_verdict() { self.accepted() } else { Ok(()) }
+    }
+
+    /// Sends a KEEPALIVE: tells a peer that has an idle timeout that we are there.
+    ///
+    /// # Errors
+    /// As writing.
+    pub fn send_keepalive(&mut self) -> io::Result<()> {
+        self.call(|write, io, common| write.keep_alive(io, common))
+    }
+
+    /// Ends the session in both directions with an alert, and a text of at most 255 bytes that the peer is told.
+    /// Nothing is read afterwards. Not possible after `shutdown`.
+    ///
+    /// # Errors
+    /// The failure that ended the session before, or one of writing. Where the transport would block, `shutdown` goes
+    /// on.
+    pub fn abort(&mut self, alert: Alert, text: &str) -> io::Result<()> {
+        self.common.check()?;
+        let sealed = self.write.seal_alert(alert, text);
+        self.common.note(sealed)?;
+        self.read.poison(Error::Misuse(Misuse::Aborted));
+        let ended = self.write.end(&mut self.io);
+        self.common.note(ended)
+    }
+
+    /// Two halves for two threads, which share nothing for a record: only the first failure, and at a rekey the shares
+    /// it is mixed from. Both have the transport, whose timeouts are common to them.
+    ///
+    /// # Errors
+    /// If there is no second handle of the transport; the stream is gone then.
+    pub fn into_split(self) -> io::Result<(ReadHalf<T>, WriteHalf<T>)>
+    where
+        T: TryClone,
+    {
+        let other = self.io.try_clone()?;
+        Ok((ReadHalf::new(self.io, self.read, self.common.clone()), WriteHalf::new(other, self.write, self.common)))
+    }
+
+    /// Makes a call that writes.
+    fn call<R>(&mut self, call: impl FnOnce(&mut Writing, &mut T, &Common) -> Result<R, Stop>) -> io::Result<R> {
+        let Stream { io, read, write, common } = self;
+        if let Some(fault) = common.fault() {
+            write.tell(io, fault);
+            return Err(fault.to_io());
+        }
+        if read.awaits_verdict() {
+            // A refusal that has come shows at once, whatever we do.
+            let found = read.find_verdict(io, common);
+            self.note_read(found)?;
+        }
+        let Stream { io, read, write, common } = self;
+        let result = call(write, io, common).map_err(|stop| match stop {
+            Stop::Over(fault @ Fault::Io(..)) => Stop::Over(read.find_reason(io, common).unwrap_or(fault)),
+            stop => stop,
+        });
+        common.note(result)
+    }
+
+    /// Latches a failure of reading. The peer is told at once where the transport can be kept from blocking; else at
+    /// the next call that writes.
+    fn note_read<R>(&mut self, result: Result<R, Stop>) -> io::Result<R> {
+        let noted = self.common.note(result);
+        if let (Err(_), Some(fault), Ok(before)) = (&noted, self.common.fault(), self.io.timeouts()) {
+            let short = Timeouts { read: before.read, write: Some(LAST_WORDS) };
+            if fault.alert().is_some() && self.io.set_timeouts(short).is_ok() {
+                self.write.tell(&mut self.io, fault);
+                // The session is over; whoever has another handle of the socket finds it as it was.
+                let _ = self.io.set_timeouts(before);
+            }
+        }
+        noted
+    }
+}
+
+impl<T: Transport> BufRead for Stream<T> {
+    /// The decrypted rest of a record, lent from the buffer it arrived in.
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.common.check()?;
+        if self.read.data().is_empty() {
+            // The peer may be waiting for what we wrote and the transport did not take yet. A failure shows at the next
+            // write.
+            let _ = self.write.try_drain(&mut self.io);
+            let filled = self.read.fill(&mut self.io, &self.common);
+            self.note_read(filled)?;
+        }
+        Ok(self.read.data())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.read.consume(amount);
+    }
+}
+
+impl<T: Transport> Read for Stream<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return self.common.check().map(|()| 0);
+        }
+        let taken = copy(self.fill_buf()?, buf);
+        self.consume(taken);
+        Ok(taken)
+    }
+}
+
+impl<T: Transport> Write for Stream<T> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.call(|write, io, common| write.write(io, common, bufs.iter().map(|buf| &**buf)))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.call(|write, io, _| write.flush(io))
+    }
+}
+
+/// Copies what fits.
+pub(super) fn copy(data: &[u8], buf: &mut [u8]) -> usize {
+    let amount = data.len().min(buf.len());
+    if let (Some(to), Some(from)) = (buf.get_mut(..amount), data.get(..amount)) {
+        to.copy_from_slice(from);
+    }
+    amount
+}
+
+/// How long the last words to a peer may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);

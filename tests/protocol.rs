@@ -1,0 +1,455 @@
+//! The whole of version 1 over transports: every pair of configurations, the network key's silence, keepalive and idle timeout, exporter,
+//! eager mode. See also `rekey.rs`, `vectors.rs`, `adversary.rs`.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use countersign::config::Config;
+use countersign::crypto::network::NetworkKey;
+use countersign::crypto::suite::Suite;
+use countersign::error::{Alert, Error, Reason, Untrusted};
+use countersign::handshake::Target;
+use countersign::net::Listener;
+use countersign::session::{Padding, RekeyPolicy};
+use countersign::stream::{ConnectError, Stream, protocol_error};
+use countersign::trust::{Decision, from_async_fn, from_fn};
+use rand_core::Rng;
+use support::io::{bounded, poll_times};
+use support::{End, config, frames, identity, run, seeded, short};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::TcpStream;
+
+const CLASSICAL: Suite = Suite::X25519ChaCha20Poly1305Sha256;
+const HYBRID: Suite = Suite::X25519MlKem768ChaCha20Poly1305Sha256;
+
+fn network_key(byte: u8) -> NetworkKey {
+    NetworkKey::take(&mut [byte; 32]).expect("a key")
+}
+
+fn with_key(config: Config, key: Option<u8>) -> Config {
+    key.map_or(config.clone(), |byte| config.network_key(network_key(byte)))
+}
+
+/// Every set of suites of one side with every set of the other, with and without network keys: they interoperate in a suite that both
+/// have, or both sides fail with a reason; where one side has no network key or another one, nothing completes.
+#[test]
+fn every_pair_of_configurations() {
+    let mut rng = seeded(1);
+    let subsets: Vec<Vec<Suite>> = (1_u8..16)
+        .map(|bits| Suite::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, suite)| suite).collect())
+        .collect();
+    let keys = [None, Some(1), Some(2)];
+    let (mut complete, mut refused) = (0, 0);
+    for (offer, own) in subsets.iter().flat_map(|offer| subsets.iter().map(move |own| (offer, own))) {
+        let (i_key, r_key) = (keys[rng.next_u32() as usize % 3], keys[rng.next_u32() as usize % 3]);
+        let i_config = with_key(config(1, 2).suites(offer.iter().copied()), i_key);
+        let r_config = with_key(config(2, 1).suites(own.iter().copied()), r_key);
+        let mut i = End::initiator(&i_config, Target::default(), &mut rng);
+        let mut r = End::responder(&r_config, &mut rng);
+        run(&mut i, &mut r);
+        let common = own.iter().find(|suite| offer.contains(suite));
+        let what = format!("{offer:?} {i_key:?} to {own:?} {r_key:?}");
+        match (common, i_key == r_key) {
+            (Some(suite), true) => {
+                let (i, r) = (i.session.expect(&what), r.session.expect(&what));
+                assert_eq!((i.info.suite, r.info.suite), (*suite, *suite), "{what}");
+                assert_eq!(i.info.session_id, r.info.session_id);
+                complete += 1;
+            }
+            (_, false) if r_key.is_some() => {
+                assert_eq!(r.failure.expect(&what).error, Error::Untrusted(Untrusted::NetworkKey), "{what}");
+                assert!(i.failure.is_none() && !i.is_complete(), "{what}: something came back");
+                refused += 1;
+            }
+            (_, false) => {
+                assert_eq!(r.failure.expect(&what).error, Error::Untrusted(Untrusted::NetworkKeyUnexpected), "{what}");
+                assert_eq!(alert_of(&i.failure.expect(&what).error), Some(Alert::NetworkKey), "{what}");
+                refused += 1;
+            }
+            (None, true) => {
+                assert_eq!(r.failure.expect(&what).error, Error::NoCommonSuite, "{what}");
+                assert_eq!(alert_of(&i.failure.expect(&what).error), Some(Alert::NoCommonSuite), "{what}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(complete > 40 && refused > 40, "{complete} {refused}");
+}
+
+fn alert_of(error: &Error) -> Option<Alert> {
+    if let Error::AlertReceived(received) = error { Some(received.alert) } else { None }
+}
+
+/// Hybrid by default on both sides; "hybrid only" refuses a classical peer with a reason on both sides.
+#[test]
+fn hybrid_is_preferred_and_can_be_demanded() {
+    let mut rng = seeded(2);
+    let mut attempt = |i: Config, r: Config| {
+        let mut i = End::initiator(&i, Target::default(), &mut rng);
+        let mut r = End::responder(&r, &mut rng);
+        run(&mut i, &mut r);
+        i.session.map(|session| session.info.suite)
+    };
+    assert!(attempt(config(1, 2), config(2, 1)).is_some_and(Suite::is_hybrid));
+    assert_eq!(attempt(config(1, 2), config(2, 1).suites([CLASSICAL])), Some(CLASSICAL));
+    assert_eq!(attempt(config(1, 2).suites([HYBRID]), config(2, 1).suites([CLASSICAL])), None);
+    assert_eq!(attempt(config(1, 2).suites([CLASSICAL]), config(2, 1).suites([HYBRID])), None);
+    for bad in [&[][..], &[HYBRID, HYBRID]] {
+        let end = End::initiator(&config(1, 2).suites(bad.iter().copied()), Target::default(), &mut rng);
+        assert!(end.failure.is_some(), "{bad:?} is no list of suites");
+    }
+}
+
+/// An offer that is tampered with on the way never completes: suites struck out, added, reordered, shares cut out or exchanged. [HS-4] [HS-8]
+#[test]
+fn tampered_offers_never_complete() {
+    let mut rng = seeded(3);
+    // version, nonce, count, suites (2 each), count, shares.
+    let suites_at = 4 + 2 + 32;
+    for round in 0..400 {
+        let mut i = End::initiator(&config(1, 2), Target::default(), &mut rng);
+        let mut r = End::responder(&config(2, 1), &mut rng);
+        let mut hello = i.take_output();
+        let honest = hello.clone();
+        match round % 4 {
+            // Only the weakest suite is left.
+            0 => {
+                let weak = Suite::ALL[round / 4 % 4].code().to_be_bytes();
+                hello.splice(suites_at..suites_at + 9, [1, weak[0], weak[1]]);
+            }
+            // Two suites change places.
+            1 => hello[suites_at + 1..suites_at + 5].rotate_left(2),
+            // One more that nobody knows, in place of a known one.
+            2 => hello[suites_at + 1 + 2 * (round / 4 % 4)] = 0x77,
+            // The ML-KEM share is another one.
+            _ => {
+                let at = hello.len() - 1 - rng.next_u32() as usize % 1_100;
+                hello[at] ^= 1 << (round % 8);
+            }
+        }
+        let len = hello.len() - 4;
+        hello[1..4].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
+        assert_ne!(hello, honest);
+        r.feed(&hello);
+        i.feed(&r.take_output());
+        r.feed(&i.take_output());
+        i.feed(&r.take_output());
+        assert!(!i.is_complete() && !r.is_complete(), "round {round}");
+    }
+}
+
+/// A wrong ML-KEM ciphertext is not told from a wrong confirmation, or from anything else that does not open. [HS-10] [HS-13]
+#[test]
+fn implicit_rejection_is_a_bad_record() {
+    let mut rng = seeded(4);
+    for at in [0, 500, 1_087] {
+        let mut i = End::initiator(&config(1, 2).suites([HYBRID]), Target::default(), &mut rng);
+        let mut r = End::responder(&config(2, 1), &mut rng);
+        r.feed(&i.take_output());
+        let mut reply = r.take_output();
+        reply[4 + 36 + 32 + at] ^= 1;
+        i.feed(&reply);
+        assert_eq!(i.failure.as_ref().expect("refused").error.alert(), Some(Alert::BadRecord));
+        assert_eq!(i.take_output(), [0xC6, 0, 0, 1, 6]);
+    }
+    assert_eq!(Error::Untrusted(Untrusted::Confirmation).alert(), Some(Alert::BadRecord));
+}
+
+/// Handshake messages are padded so that the length of the service does not show. [FR-6]
+#[test]
+fn auth_messages_look_alike() {
+    let mut rng = seeded(5);
+    let lengths: Vec<usize> = ["", "a-service-with-a-long-name", "x"]
+        .map(|service| {
+            let target = Target { peer: None, service: service.into() };
+            let mut i = End::initiator(&config(1, 2), target, &mut rng);
+            let mut r = End::responder(&config(2, 1), &mut rng);
+            r.feed(&i.take_output());
+            i.feed(&r.take_output());
+            i.take_output().len()
+        })
+        .into();
+    assert_eq!(lengths, [1_044; 3]);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- network key
+
+/// Without the network key not one byte comes back, for a wrong tag, for no tag, for garbage, for another protocol and for nothing; a right
+/// HELLO after a wrong one changes nothing; and all of them end alike, at the deadline. [NK-2] [NK-3] [NK-4]
+#[tokio::test]
+async fn a_responder_with_a_network_key_is_silent() {
+    let deadline = Duration::from_millis(700);
+    let guarded = config(2, 1).network_key(network_key(1)).handshake_timeout(deadline);
+    let listener = Listener::bind("127.0.0.1:0", guarded).await.unwrap();
+    let hello = |key: Option<u8>| {
+        let mut rng = seeded(6);
+        End::initiator(&with_key(config(1, 2), key), Target::default(), &mut rng).take_output()
+    };
+    let mut bad_version = hello(Some(2));
+    bad_version[5] = 9;
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("nothing", vec![]),
+        ("half a header", vec![0xC1, 0]),
+        ("garbage", vec![0x55; 300]),
+        ("no tag", hello(None)),
+        ("a wrong tag", hello(Some(2))),
+        ("a wrong tag and version", bad_version),
+        ("a wrong tag, then a right HELLO", [hello(Some(2)), hello(Some(1))].concat()),
+        ("an oversized frame", vec![0xC1, 0xFF, 0xFF, 0xFF]),
+        ("an alert", vec![0xC6, 0, 0, 1, 5]),
+        ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("a flood", vec![0xC1; 300_000]),
+    ];
+    let started = tokio::time::Instant::now();
+    let probes = cases.into_iter().map(|(name, bytes)| {
+        let address = listener.local_addr();
+        tokio::spawn(async move {
+            let mut io = TcpStream::connect(address).await.unwrap();
+            // A flood may not be taken as a whole.
+            let _ = tokio::time::timeout(Duration::from_millis(300), io.write_all(&bytes)).await;
+            let mut back = Vec::new();
+            let end = bounded(io.read_to_end(&mut back)).await;
+            (name, back, end.map_err(|error| error.kind()), started.elapsed())
+        })
+    });
+    for probe in probes.collect::<Vec<_>>() {
+        let (name, back, end, after) = probe.await.unwrap();
+        assert_eq!(back, [], "{name}: something came back");
+        assert!(after >= deadline, "{name}: closed before the deadline");
+        assert!(end.is_ok() || name == "a flood", "{name}: {end:?}");
+    }
+    // Who closes is not waited for, and who has the key gets in.
+    let mut member = bounded(config(1, 2).network_key(network_key(1)).connect(listener.local_addr()).into_future()).await.unwrap();
+    let accepted = bounded(listener.accept()).await.unwrap();
+    assert_eq!(accepted.session_id(), member.session_id());
+    member.shutdown().await.unwrap();
+}
+
+/// With a right tag alerts are sent as ever. [NK-3]
+#[test]
+fn after_a_right_tag_reasons_are_given() {
+    let mut rng = seeded(7);
+    let (i, r) = (config(1, 2).suites([CLASSICAL]), config(2, 1).suites([HYBRID]));
+    let mut i = End::initiator(&with_key(i, Some(1)), Target::default(), &mut rng);
+    let mut r = End::responder(&with_key(r, Some(1)), &mut rng);
+    r.feed(&i.take_output());
+    assert_eq!(r.take_output(), [0xC6, 0, 0, 1, 4]);
+}
+
+/// A responder whose places are all taken stays silent too; it just lets the oldest go. [NK-3]
+#[tokio::test]
+async fn giving_way_is_silent() {
+    let guarded = config(2, 1).network_key(network_key(1)).max_handshakes(1);
+    let listener = Listener::bind("127.0.0.1:0", guarded).await.unwrap();
+    let mut first = TcpStream::connect(listener.local_addr()).await.unwrap();
+    first.write_all(&[0xC1]).await.unwrap();
+    let _second = TcpStream::connect(listener.local_addr()).await.unwrap();
+    let mut back = Vec::new();
+    let _ = bounded(first.read_to_end(&mut back)).await;
+    assert_eq!(back, []);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- streams
+
+async fn streams(i: Config, r: Config) -> (Stream<tokio::io::DuplexStream>, Stream<tokio::io::DuplexStream>) {
+    let (a, b) = duplex(64 * 1_024);
+    let (i, r) = tokio::join!(i.connect_over(a).into_future(), r.accept_over(b, None));
+    (i.unwrap(), r.unwrap())
+}
+
+/// Streams that rekey, pad and use any suite carry everything in both directions, whole and split. [RE-8]
+#[tokio::test]
+async fn streams_that_rekey_lose_nothing() {
+    let mut rng = seeded(8);
+    for (suite, padding) in [(CLASSICAL, "none"), (HYBRID, "pow2"), (Suite::X25519MlKem768Aes256GcmSha256, "block:1000")] {
+        let with = |config: Config| {
+            let padding: Padding = padding.parse().unwrap();
+            config.suites([suite]).padding(padding).rekey(RekeyPolicy::new(50_000, Duration::from_secs(900)))
+        };
+        let (i, r) = streams(with(config(1, 2)), with(config(2, 1))).await;
+        let mut data = vec![0; 3_000_000];
+        rng.fill_bytes(&mut data);
+        let ((mut i_read, mut i_write), (mut r_read, mut r_write)) = (i.into_split(), r.into_split());
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let send = async |write: &mut countersign::stream::WriteHalf<_>| {
+            for chunk in data.chunks(777) {
+                write.write_all(chunk).await?;
+            }
+            write.shutdown().await
+        };
+        let (a, b, c, d) = bounded(async {
+            tokio::join!(send(&mut i_write), send(&mut r_write), r_read.read_to_end(&mut there), i_read.read_to_end(&mut back))
+        })
+        .await;
+        a.and(b).unwrap();
+        c.and(d).unwrap();
+        assert!(there == data && back == data, "{suite}");
+    }
+}
+
+/// Keepalives keep a session alive that says nothing; without them the idle timeout ends it, with its reason on both sides. [RE-11]
+#[tokio::test(start_paused = true)]
+async fn keepalive_and_idle_timeout() {
+    let idle = Duration::from_secs(60);
+    let (mut i, mut r) = streams(config(1, 2).idle_timeout(idle), config(2, 1).keep_alive(Duration::from_secs(20))).await;
+    // For an hour nothing but keepalives; both sides read, as applications do.
+    let quiet = async {
+        tokio::select! {
+            got = i.read_u8() => panic!("{got:?}"),
+            got = r.read_u8() => panic!("{got:?}"),
+            () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+        }
+    };
+    quiet.await;
+    r.write_all(b"x").await.unwrap();
+    assert_eq!(i.read_u8().await.unwrap(), b'x');
+    // The responder sends nothing any more: it is not polled.
+    let started = tokio::time::Instant::now();
+    let error = i.read_u8().await.unwrap_err();
+    assert_eq!((error.kind(), protocol_error(&error)), (ErrorKind::TimedOut, Some(&Error::Idle)));
+    assert!(started.elapsed() >= idle && started.elapsed() < idle * 2);
+    let _ = i.shutdown().await;
+    let told = r.read_u8().await.unwrap_err();
+    assert_eq!(protocol_error(&told).and_then(alert_of), Some(Alert::Timeout));
+}
+
+/// After `into_split` the writing half has a future that sends the keepalives.
+#[tokio::test(start_paused = true)]
+async fn keepalive_of_a_half() {
+    let (mut i, r) =
+        streams(config(1, 2).idle_timeout(Duration::from_secs(60)), config(2, 1).keep_alive(Duration::from_secs(20))).await;
+    let (_read, mut write) = r.into_split();
+    tokio::select! {
+        ended = write.keep_alive() => panic!("{ended:?}"),
+        got = i.read_u8() => panic!("{got:?}"),
+        () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+    }
+    write.write_all(b"x").await.unwrap();
+    assert_eq!(i.read_u8().await.unwrap(), b'x');
+}
+
+/// Neither is on unless it is asked for.
+#[tokio::test(start_paused = true)]
+async fn silence_is_allowed_by_default() {
+    let (mut i, mut r) = streams(config(1, 2), config(2, 1)).await;
+    let week = Duration::from_secs(7 * 24 * 3_600);
+    assert!(tokio::time::timeout(week, async { tokio::join!(i.read_u8(), r.read_u8()) }).await.is_err());
+}
+
+/// Keying material and channel binding are equal on both sides, and new for every session. [KS-2]
+#[tokio::test]
+async fn exports() {
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let (i, r) = streams(config(1, 2), config(2, 1)).await;
+        assert_eq!(i.channel_binding(), r.channel_binding());
+        let (mut a, mut b, mut other) = ([0; 48], [0; 48], [0; 48]);
+        i.export_keying_material(b"label", b"context", &mut a).unwrap();
+        r.export_keying_material(b"label", b"context", &mut b).unwrap();
+        assert_eq!(a, b);
+        for (label, context) in [("labe", "lcontext"), ("label", ""), ("other", "context")] {
+            i.export_keying_material(label.as_bytes(), context.as_bytes(), &mut other).unwrap();
+            assert_ne!(a, other);
+        }
+        let mut shorter = [0; 47];
+        i.export_keying_material(b"label", b"context", &mut shorter).unwrap();
+        assert_ne!(a[..47], shorter);
+        seen.push((a.to_vec(), i.channel_binding().to_vec()));
+    }
+    assert!(seen[0].0 != seen[1].0 && seen[0].1 != seen[1].1);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- eager
+
+/// A refusal that has come surfaces at the first call after it, whichever that is, with its reason, and nothing was delivered. [HS-25]
+#[tokio::test]
+async fn an_eager_refusal_surfaces_at_the_first_call() {
+    for call in ["read", "write", "flush", "shutdown", "accepted"] {
+        let refusing = Config::new(identity(2), from_fn(|_| Decision::deny("not today")));
+        let (a, b) = duplex(64 * 1_024);
+        let server = tokio::spawn(async move { refusing.accept_over(b, None).await.map(|_| ()) });
+        let mut stream = config(1, 2).connect_over(a).eager().await.unwrap();
+        stream.write_all(b"for nobody").await.unwrap();
+        assert!(matches!(server.await.unwrap(), Err(ConnectError::Protocol(_))));
+        let error = bounded(async {
+            match call {
+                "read" => stream.read_u8().await.map(|_| ()),
+                "write" => stream.write_all(b"x").await,
+                "flush" => stream.flush().await,
+                "shutdown" => stream.shutdown().await,
+                _ => stream.accepted().await,
+            }
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            matches!(protocol_error(&error), Some(Error::Refused(refusal))
+                if refusal.reason == Reason::Denied && refusal.text == "not today"),
+            "{call}: {error}"
+        );
+        assert_eq!(stream.read_u8().await.unwrap_err().to_string(), error.to_string(), "{call}: it is repeated");
+    }
+}
+
+/// `shutdown` of an eager stream returns when it is known that what was written is accepted, and not before.
+#[tokio::test(start_paused = true)]
+async fn an_eager_shutdown_waits_for_the_verdict() {
+    let slow = from_async_fn(|_| async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Decision::accept()
+    });
+    let (a, b) = duplex(64 * 1_024);
+    let responder = Config::new(identity(2), slow);
+    let server = tokio::spawn(async move {
+        let mut stream = responder.accept_over(b, None).await.unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.unwrap();
+        got
+    });
+    let mut stream = config(1, 2).connect_over(a).eager().await.unwrap();
+    let started = tokio::time::Instant::now();
+    stream.write_all(b"early").await.unwrap();
+    assert!(poll_times(stream.shutdown(), 5).is_none());
+    stream.shutdown().await.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(5));
+    assert_eq!(server.await.unwrap(), b"early");
+}
+
+/// Looking for the verdict while writing does not take the place of a task that waits for it by reading.
+#[tokio::test]
+async fn a_writer_does_not_steal_the_readers_wakeup() {
+    let slow = from_async_fn(|_| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Decision::accept()
+    });
+    let listener = Listener::bind("127.0.0.1:0", Config::new(identity(2), slow)).await.unwrap();
+    let address = listener.local_addr();
+    tokio::spawn(async move {
+        let mut stream = listener.accept().await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let stream = config(1, 2).connect(address).eager().await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let reader = tokio::spawn(async move {
+        let mut text = String::new();
+        read.read_to_string(&mut text).await.map(|_| text)
+    });
+    for _ in 0..20 {
+        write.write_all(b"x").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bounded(reader).await.unwrap().unwrap(), "hello");
+}
+
+/// The handshake without padding and without hybrid has as many bytes as the README says.
+#[test]
+fn the_shortest_handshake() {
+    let honest = support::honest(&short(config(1, 2)), &short(config(2, 1)), 9);
+    assert_eq!(honest.flights.iter().map(Vec::len).sum::<usize>(), 474);
+    assert_eq!(frames(&honest.flights[1]).len(), 2);
+}
