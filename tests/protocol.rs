@@ -2,6 +2,8 @@
 //! eager mode. See also `rekey.rs`, `vectors.rs`, `adversary.rs`.
 #![allow(missing_docs)]
 
+#[path = "support/io.rs"]
+mod io;
 mod support;
 
 use std::io::ErrorKind;
@@ -16,8 +18,8 @@ use countersign::net::Listener;
 use countersign::session::{Padding, RekeyPolicy};
 use countersign::stream::{ConnectError, Stream, protocol_error};
 use countersign::trust::{Decision, from_async_fn, from_fn};
+use io::{bounded, poll_times};
 use rand_core::Rng;
-use support::io::{bounded, poll_times};
 use support::{End, config, frames, identity, run, seeded, short};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
