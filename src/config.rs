@@ -9,9 +9,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::crypto::backend::has_aes;
-use crate::error::Misuse;
 use crate::crypto::network::NetworkKey;
 use crate::crypto::suite::{Aead, Suite};
+use crate::error::Misuse;
 use crate::identity::{PublicKey, Signer};
 use crate::keylog::KeyLog;
 use crate::limits::{
@@ -199,7 +199,8 @@ impl Config {
             return Err(Misuse::Context);
         }
         if let Some(suites) = &self.suites {
-            let twice = suites.iter().enumerate().any(|(n, suite)| suites.iter().skip(n + 1).any(|other| other == suite));
+            let twice =
+                suites.iter().enumerate().any(|(n, suite)| suites.iter().skip(n + 1).any(|other| other == suite));
             if suites.is_empty() || suites.len() > MAX_SUITES || twice {
                 return Err(Misuse::Suites);
             }
@@ -241,10 +242,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("signer", &self.signer)
-            .field("services", &self.services)
-            .finish_non_exhaustive()
+        f.debug_struct("Config").field("signer", &self.signer).field("services", &self.services).finish_non_exhaustive()
     }
 }
 

@@ -485,7 +485,9 @@ impl fmt::Display for Untrusted {
             Untrusted::Signature => f.write_str("the peer's signature does not verify"),
             Untrusted::Confirmation => f.write_str("the peer's key confirmation is wrong"),
             Untrusted::WeakKey => f.write_str("the peer's public key is weak or not a valid Ed25519 key"),
-            Untrusted::NetworkKey => f.write_str("the peer does not know the network key: the tag of its HELLO is wrong or missing"),
+            Untrusted::NetworkKey => {
+                f.write_str("the peer does not know the network key: the tag of its HELLO is wrong or missing")
+            }
             Untrusted::NetworkKeyUnexpected => f.write_str("the peer uses a network key, and this side has none"),
             Untrusted::ZeroSecret => f.write_str("the peer's key share is of small order"),
             Untrusted::Echo => f.write_str("the peer sent this side's own nonce or share back"),
@@ -546,7 +548,9 @@ impl fmt::Display for Misuse {
             Misuse::RekeyStorm => "a rekey too soon after others: the peer would refuse it",
             Misuse::NetworkKey => "a network key is not all zero",
             Misuse::Suites => "a list of suites names at least one, and none twice",
-            Misuse::Export => "an export has a label of 1 to 255 bytes, a context of at most 65,535 and 1 to 8,160 bytes of output",
+            Misuse::Export => {
+                "an export has a label of 1 to 255 bytes, a context of at most 65,535 and 1 to 8,160 bytes of output"
+            }
         })
     }
 }

@@ -53,7 +53,9 @@ impl SessionLog {
         let side = if whose == Role::Initiator { "I" } else { "R" };
         let written = write!(line, "{label}_{side}")
             .and_then(|()| count.map_or(Ok(()), |count| write!(line, "_{count}")))
-            .and_then(|()| write!(line, " {} {} {:04x} {}", Hex(&self.nonce_i), Hex(&self.nonce_r), self.suite.code(), Hex(secret)));
+            .and_then(|()| {
+                write!(line, " {} {} {:04x} {}", Hex(&self.nonce_i), Hex(&self.nonce_r), self.suite.code(), Hex(secret))
+            });
         if written.is_ok() {
             self.sink.log(&line);
         }

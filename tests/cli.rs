@@ -344,7 +344,10 @@ fn mistakes_word_for_word() {
         ("no network key", connect("alice.key", &serve.address, &["--network-key", "none.net"])),
         ("not a network key", connect("alice.key", &serve.address, &["--network-key", "locked.key"])),
         ("a suite that does not exist", connect("alice.key", &serve.address, &["--suite", "AES"])),
-        ("a suite twice", connect("alice.key", &serve.address, &[SUITE, SUITE].map(|suite| ["--suite", suite]).concat())),
+        (
+            "a suite twice",
+            connect("alice.key", &serve.address, &[SUITE, SUITE].map(|suite| ["--suite", suite]).concat()),
+        ),
         ("a padding that does not exist", connect("alice.key", &serve.address, &["--padding", "block:0"])),
         ("a rekey after nothing", connect("alice.key", &serve.address, &["--rekey-bytes", "0"])),
         ("another suite", connect("alice.key", &one_suite.address, &["--suite", "X25519_AES256GCM_SHA256"])),

@@ -95,9 +95,15 @@ fn suites() {
     assert!(picky.next_line().starts_with("accepted") && picky.next_line().starts_with("closed"));
     let refused = call(&house, &picky, &["--suite", SUITES[1], "--suite", SUITES[3]], b"");
     let said = text(&refused.stderr);
-    assert!(code(&refused) == 4 && said.contains("no cipher suite in common") && said.contains("compare --suite"), "{said}");
+    assert!(
+        code(&refused) == 4 && said.contains("no cipher suite in common") && said.contains("compare --suite"),
+        "{said}"
+    );
     let line = picky.next_line();
-    assert!(line.starts_with("failed") && line.contains("no cipher suite") && line.contains("compare --suite"), "{line}");
+    assert!(
+        line.starts_with("failed") && line.contains("no cipher suite") && line.contains("compare --suite"),
+        "{line}"
+    );
 }
 
 /// Both sides have the network key, one has, or each has another.
@@ -124,14 +130,20 @@ fn network_keys() {
     for outside in [&["--timeout", "1"][..], &["--timeout", "1", "--network-key", "theirs.net"]] {
         let silence = call(&house, &serve, outside, b"");
         let said = text(&silence.stderr);
-        assert!(code(&silence) == 1 && said.contains("waiting for HELLO_REPLY") && said.contains("--network-key"), "{said}");
+        assert!(
+            code(&silence) == 1 && said.contains("waiting for HELLO_REPLY") && said.contains("--network-key"),
+            "{said}"
+        );
         let line = serve.next_line();
         assert!(line.starts_with("failed") && line.contains("does not know the network key"), "{line}");
     }
     let open = house.serve(&["--echo"]);
     let refused = call(&house, &open, &["--network-key", "ours.net"], b"");
     let said = text(&refused.stderr);
-    assert!(code(&refused) == 4 && said.contains("has no network key") && said.contains("leave --network-key out"), "{said}");
+    assert!(
+        code(&refused) == 4 && said.contains("has no network key") && said.contains("leave --network-key out"),
+        "{said}"
+    );
     let line = open.next_line();
     assert!(line.contains("uses a network key") && line.contains("--network-key"), "{line}");
     set_mode(&house.path("ours.net"), 0o640);
@@ -217,7 +229,10 @@ fn rekeys_and_padding_as_inspect_sees_them() {
     let echoed = child.wait_with_output().expect("output");
     let said = text(&echoed.stderr);
     assert!(code(&echoed) == 0 && echoed.stdout == input, "{said}");
-    assert!(said.starts_with("warning: COUNTERSIGN_KEYLOG is set: every secret of every session goes to keys"), "{said}");
+    assert!(
+        said.starts_with("warning: COUNTERSIGN_KEYLOG is set: every secret of every session goes to keys"),
+        "{said}"
+    );
     assert_eq!(fs::metadata(house.path("keys")).expect("key log").permissions().mode() & 0o777, 0o600);
     tap.save(&house);
     for order in [["tap.i", "tap.r"], ["tap.r", "tap.i"]] {
@@ -273,9 +288,26 @@ fn explain() {
     let bob = text(&house.run(&["id", "bob.key"]).stdout).lines().nth(1).expect("fingerprint").to_string();
     let said = text(&call(&house, &serve, &["--explain"], b"x").stderr);
     let steps = [
-        "looking up", "the name is 127.0.0.1", "TCP is connected", "sent HELLO, 1270 bytes", SUITES[0], "waiting for HELLO_REPLY",
-        "received", "waiting for AUTH_R", &bob, "our trust accepts", "signature", "sent AUTH_I, 1044 bytes", "waiting for VERDICT",
-        "received 22 bytes", "the peer accepts us", "suite", "session", "channel binding", "round trips", "in all",
+        "looking up",
+        "the name is 127.0.0.1",
+        "TCP is connected",
+        "sent HELLO, 1270 bytes",
+        SUITES[0],
+        "waiting for HELLO_REPLY",
+        "received",
+        "waiting for AUTH_R",
+        &bob,
+        "our trust accepts",
+        "signature",
+        "sent AUTH_I, 1044 bytes",
+        "waiting for VERDICT",
+        "received 22 bytes",
+        "the peer accepts us",
+        "suite",
+        "session",
+        "channel binding",
+        "round trips",
+        "in all",
     ];
     let mut rest = said.as_str();
     for step in steps {
@@ -296,7 +328,8 @@ fn explain() {
 #[test]
 fn key_logs() {
     let house = House::new();
-    let mut command = house.command(&["serve", "--identity", "bob.key", "--trust", "trust", "--listen", "127.0.0.1:0", "--echo"]);
+    let mut command =
+        house.command(&["serve", "--identity", "bob.key", "--trust", "trust", "--listen", "127.0.0.1:0", "--echo"]);
     command.env("COUNTERSIGN_KEYLOG", "keys");
     let serve = house.start(command);
     for round in 1..=2 {
@@ -323,8 +356,14 @@ fn a_captured_demonstration() {
     assert_eq!(code(&shown), 0, "{}", text(&shown.stderr));
     let all = house.run(&["inspect", "cap.initiator", "cap.responder", "--keylog", "cap.keylog", "--full"]);
     let said = text(&all.stdout);
-    assert!(code(&all) == 0 && said.contains("everything that could be checked is ok") && said.contains("REKEY"), "{said}");
-    assert!(said.contains("ok: signature_r") && said.contains("ok: signature_i") && !said.contains("not checked"), "{said}");
+    assert!(
+        code(&all) == 0 && said.contains("everything that could be checked is ok") && said.contains("REKEY"),
+        "{said}"
+    );
+    assert!(
+        said.contains("ok: signature_r") && said.contains("ok: signature_i") && !said.contains("not checked"),
+        "{said}"
+    );
     let again = house.run(&["demo", "--bytes", "1K", "--capture", "cap"]);
     assert!(code(&again) == 1 && text(&again.stderr).contains("not overwritten"), "{}", text(&again.stderr));
 }
@@ -337,9 +376,10 @@ fn idle_sessions_live() {
     let short = ["--keepalive", "1", "--idle-timeout", "2"];
     let slow = house.serve(&[&["--exec", "cat >/dev/null; sleep 5; echo done"][..], &short].concat());
     let echo = house.serve(&[&["--echo"][..], &short].concat());
+    let args = house.connect("alice.key", "bob.key.pub", &slow.address, &short);
     std::thread::scope(|scope| {
         // Our direction ends at once: we send nothing more, and the other side must neither miss it nor be missed.
-        let half_closed = scope.spawn(|| call(&house, &slow, &short, b"x"));
+        let half_closed = scope.spawn(|| house.run_with(&args, b"x"));
         // Nothing is typed for a while.
         let args = house.connect("alice.key", "bob.key.pub", &echo.address, &short);
         let mut child = house.command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("connect");
@@ -431,7 +471,10 @@ impl Drop for Agent {
 #[test]
 fn keys_in_an_ssh_agent() {
     let house = House::new();
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "carol", "-f"]).arg(house.path("carol")).output();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "carol", "-f"])
+        .arg(house.path("carol"))
+        .output();
     assert!(made.expect("ssh-keygen").status.success());
     fs::copy(house.path("carol.pub"), house.path("trust")).expect("trust");
     let mut agent = Agent::start(&house);
@@ -469,7 +512,10 @@ fn keys_in_an_ssh_agent() {
     // The responder's agent died while it ran: both sides hear of it.
     let late = house.run(&house.connect("eve.key", "bob.key.pub", &serve.address, &[]));
     let said = text(&late.stderr);
-    assert!(code(&late) == 1 && said.contains("at fault: the peer, as it says") && said.contains("ssh-agent"), "{said}");
+    assert!(
+        code(&late) == 1 && said.contains("at fault: the peer, as it says") && said.contains("ssh-agent"),
+        "{said}"
+    );
     let line = serve.next_line();
     assert!(line.starts_with("failed") && line.contains("did not sign: no ssh-agent answers"), "{line}");
     assert!(line.contains("fault=\"this machine\""), "{line}");

@@ -58,7 +58,16 @@ fn imports_point_down() {
 fn the_core_is_without_io() {
     let mut found = Vec::new();
     files(Path::new("src"), &mut found);
-    let outside = ["src/bin", "src/net", "src/stream", "src/blocking", "src/failure.rs", "src/identity/agent.rs", "src/identity/file.rs", "src/trust/file.rs"];
+    let outside = [
+        "src/bin",
+        "src/net",
+        "src/stream",
+        "src/blocking",
+        "src/failure.rs",
+        "src/identity/agent.rs",
+        "src/identity/file.rs",
+        "src/trust/file.rs",
+    ];
     for path in found.iter().filter(|path| !outside.iter().any(|folder| path.starts_with(folder))) {
         let text = fs::read_to_string(path).expect("source");
         let code = text.split("mod tests").next().expect("code");

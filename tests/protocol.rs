@@ -41,7 +41,9 @@ fn with_key(config: Config, key: Option<u8>) -> Config {
 fn every_pair_of_configurations() {
     let mut rng = seeded(1);
     let subsets: Vec<Vec<Suite>> = (1_u8..16)
-        .map(|bits| Suite::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, suite)| suite).collect())
+        .map(|bits| {
+            Suite::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, suite)| suite).collect()
+        })
         .collect();
     let keys = [None, Some(1), Some(2)];
     let (mut complete, mut refused) = (0, 0);
@@ -224,7 +226,8 @@ async fn a_responder_with_a_network_key_is_silent() {
         assert!(end.is_ok() || name == "a flood", "{name}: {end:?}");
     }
     // Who closes is not waited for, and who has the key gets in.
-    let mut member = bounded(config(1, 2).network_key(network_key(1)).connect(listener.local_addr()).into_future()).await.unwrap();
+    let mut member =
+        bounded(config(1, 2).network_key(network_key(1)).connect(listener.local_addr()).into_future()).await.unwrap();
     let accepted = bounded(listener.accept()).await.unwrap();
     assert_eq!(accepted.session_id(), member.session_id());
     member.shutdown().await.unwrap();
@@ -266,7 +269,9 @@ async fn streams(i: Config, r: Config) -> (Stream<tokio::io::DuplexStream>, Stre
 #[tokio::test]
 async fn streams_that_rekey_lose_nothing() {
     let mut rng = seeded(8);
-    for (suite, padding) in [(CLASSICAL, "none"), (HYBRID, "pow2"), (Suite::X25519MlKem768Aes256GcmSha256, "block:1000")] {
+    for (suite, padding) in
+        [(CLASSICAL, "none"), (HYBRID, "pow2"), (Suite::X25519MlKem768Aes256GcmSha256, "block:1000")]
+    {
         let with = |config: Config| {
             let padding: Padding = padding.parse().unwrap();
             config.suites([suite]).padding(padding).rekey(RekeyPolicy::new(50_000, Duration::from_secs(900)))
@@ -283,7 +288,12 @@ async fn streams_that_rekey_lose_nothing() {
             write.shutdown().await
         };
         let (a, b, c, d) = bounded(async {
-            tokio::join!(send(&mut i_write), send(&mut r_write), r_read.read_to_end(&mut there), i_read.read_to_end(&mut back))
+            tokio::join!(
+                send(&mut i_write),
+                send(&mut r_write),
+                r_read.read_to_end(&mut there),
+                i_read.read_to_end(&mut back)
+            )
         })
         .await;
         a.and(b).unwrap();
@@ -296,7 +306,8 @@ async fn streams_that_rekey_lose_nothing() {
 #[tokio::test(start_paused = true)]
 async fn keepalive_and_idle_timeout() {
     let idle = Duration::from_secs(60);
-    let (mut i, mut r) = streams(config(1, 2).idle_timeout(idle), config(2, 1).keep_alive(Duration::from_secs(20))).await;
+    let (mut i, mut r) =
+        streams(config(1, 2).idle_timeout(idle), config(2, 1).keep_alive(Duration::from_secs(20))).await;
     // For an hour nothing but keepalives; both sides read, as applications do.
     let quiet = async {
         tokio::select! {
@@ -322,7 +333,8 @@ async fn keepalive_and_idle_timeout() {
 #[tokio::test(start_paused = true)]
 async fn keepalive_of_a_half() {
     let (mut i, r) =
-        streams(config(1, 2).idle_timeout(Duration::from_secs(60)), config(2, 1).keep_alive(Duration::from_secs(20))).await;
+        streams(config(1, 2).idle_timeout(Duration::from_secs(60)), config(2, 1).keep_alive(Duration::from_secs(20)))
+            .await;
     let (_read, mut write) = r.into_split();
     tokio::select! {
         ended = write.keep_alive() => panic!("{ended:?}"),

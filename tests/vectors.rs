@@ -341,7 +341,8 @@ fn play(case: &Value) -> Option<(Error, Vec<u8>)> {
             (Ok(()), from)
         } else {
             // No policy pads what is not data to 65,536 bytes; the rest of such a step is compared by what follows.
-            let expressible = step["content"].as_str().map_or(0, str::len) / 2 + step["padding"].as_u64().unwrap_or(0) as usize;
+            let expressible =
+                step["content"].as_str().map_or(0, str::len) / 2 + step["padding"].as_u64().unwrap_or(0) as usize;
             let same = |frame: Vec<u8>| assert!(expressible > 65_535 || hex(&frame) == step["frame"], "{what}");
             (from.send(step).map(same), from)
         };

@@ -70,10 +70,8 @@ impl AuthKeys {
         th_hello: &TranscriptHash,
         log: Option<SessionLog>,
     ) -> Result<Self, Error> {
-        let (traffic_local, traffic_peer) =
-            (secret.traffic(local, th_hello)?, secret.traffic(local.peer(), th_hello)?);
-        let (confirm_local, confirm_peer) =
-            (secret.confirm(local, th_hello)?, secret.confirm(local.peer(), th_hello)?);
+        let (traffic_local, traffic_peer) = (secret.traffic(local, th_hello)?, secret.traffic(local.peer(), th_hello)?);
+        let (confirm_local, confirm_peer) = (secret.confirm(local, th_hello)?, secret.confirm(local.peer(), th_hello)?);
         if let Some(log) = &log {
             log.handshake(local, traffic_local.expose());
             log.handshake(local.peer(), traffic_peer.expose());

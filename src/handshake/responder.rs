@@ -56,7 +56,9 @@ impl AwaitHello {
     pub(super) fn feed(self: Box<Self>, input: &mut BytesMut, output: &mut BytesMut) -> Result<Step, Failure> {
         let fail_here = |error, output: &mut BytesMut| fail(Role::Responder, Stage::Hello, error, output);
         let early = match self.check_network(input) {
-            Ok(Some((early, frame))) => return self.hello(early, frame, output).map_err(|error| fail_here(error, output)),
+            Ok(Some((early, frame))) => {
+                return self.hello(early, frame, output).map_err(|error| fail_here(error, output));
+            }
             Ok(None) => return Ok(await_more(Awaiting::Hello(self))),
             Err(error) => error,
         };
@@ -209,9 +211,10 @@ impl DecidePeer {
 /// Shares of known kinds have their exact length.
 fn check_lengths(hello: &Hello) -> Result<(), Error> {
     // [HS-3]
-    let bad = hello.shares.iter().any(|sent| {
-        ShareKind::from_code(sent.kind).is_some_and(|kind| kind.initiator_len() != sent.data.len())
-    });
+    let bad = hello
+        .shares
+        .iter()
+        .any(|sent| ShareKind::from_code(sent.kind).is_some_and(|kind| kind.initiator_len() != sent.data.len()));
     if bad { Err(Error::Malformed(Malformed::Field("shares"))) } else { Ok(()) }
 }
 

@@ -256,5 +256,4 @@ const NOT_ED25519: KeyFileError = KeyFileError::Unsupported("a private key of an
 const BCRYPT_ROUNDS: u32 = 16;
 const MAX_KEY_FILE_LEN: usize = 16_384;
 const NETWORK_KEY_PREFIX: &str = "countersign-network-key";
-const NOT_A_NETWORK_KEY: &str =
-    "not a network key: expected one line `countersign-network-key BASE64`, as `countersign keygen --network` writes it";
+const NOT_A_NETWORK_KEY: &str = "not a network key: expected one line `countersign-network-key BASE64`, as `countersign keygen --network` writes it";

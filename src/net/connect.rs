@@ -162,7 +162,8 @@ impl<S> Connect<S> {
         let mut output = BytesMut::new();
         let step = initiate(&self.config, self.target.clone(), &mut SysRng, &mut output)?;
         let mut seen = Seen::new(Stage::Hello);
-        let establish = Establish { eager: self.eager, observer: &*self.observer, ..plain(io, &self.config, address, &mut seen) };
+        let establish =
+            Establish { eager: self.eager, observer: &*self.observer, ..plain(io, &self.config, address, &mut seen) };
         let left = deadline.saturating_duration_since(Instant::now());
         establish.run(step, output, left).await.map(|(stream, _)| stream).map_err(|(error, _)| error)
     }

@@ -58,6 +58,7 @@ pub struct SimultaneousDial {
 
 /// What became of a call.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would show in every use")]
 pub enum Dialed<T> {
     /// It is a session.
     Stream(Stream<T>),
@@ -125,7 +126,13 @@ impl SimultaneousDial {
                 ours.succeeded();
                 Ok(Dialed::Stream(stream))
             }
-            Err(error) => if ours.failed().await { Ok(Dialed::TheyCalled) } else { Err(error) },
+            Err(error) => {
+                if ours.failed().await {
+                    Ok(Dialed::TheyCalled)
+                } else {
+                    Err(error)
+                }
+            }
         }
     }
 
@@ -133,8 +140,12 @@ impl SimultaneousDial {
     pub(super) fn answer(&self, config: &Config) -> (Config, TheirCall) {
         let theirs = self.calls.answer();
         let mut config = config.clone();
-        config.trust =
-            Arc::new(Guard { inner: config.trust, calls: self.calls.clone(), number: theirs.number(), own: config.public_key });
+        config.trust = Arc::new(Guard {
+            inner: config.trust,
+            calls: self.calls.clone(),
+            number: theirs.number(),
+            own: config.public_key,
+        });
         (config, theirs)
     }
 }

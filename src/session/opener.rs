@@ -86,7 +86,14 @@ impl Opener {
     /// [`Error::Internal`] if the backend fails.
     pub fn dangerous_at(secret: TrafficSecret, aead: Aead, counter: u64) -> Result<Self, Error> {
         let key = secret.dangerous_opening_key_at(aead, counter)?;
-        let live = Live { key, secret, phase: Phase::Open, budget: Budget { rekeys: 0, others: counter }, rekey: None, log: None };
+        let live = Live {
+            key,
+            secret,
+            phase: Phase::Open,
+            budget: Budget { rekeys: 0, others: counter },
+            rekey: None,
+            log: None,
+        };
         Ok(Opener { live: Ok(live) })
     }
 

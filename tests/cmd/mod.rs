@@ -43,7 +43,12 @@ impl House {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(args).current_dir(&self.folder).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("SSH_AUTH_SOCK");
+        command
+            .args(args)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .env("NO_COLOR", "1")
+            .env_remove("SSH_AUTH_SOCK");
         command
     }
 

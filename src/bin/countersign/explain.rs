@@ -107,7 +107,8 @@ impl Explainer {
         }
         let info = stream.info();
         let binding: String = info.channel_binding.iter().map(|byte| format!("{byte:02x}")).collect();
-        let rounds: Vec<String> = state.rounds.iter().map(|(what, took)| format!("{what} {:.2} ms", ms(*took))).collect();
+        let rounds: Vec<String> =
+            state.rounds.iter().map(|(what, took)| format!("{what} {:.2} ms", ms(*took))).collect();
         for (name, value) in [
             ("suite", info.suite.to_string()),
             ("session", info.session_id.to_string()),
@@ -121,7 +122,10 @@ impl Explainer {
 
     fn sent(&self, state: &mut State, bytes: usize) {
         if state.sent > 1 {
-            return self.line(state, format!("sent AUTH_I, {bytes} bytes: our key and its signature, for the peer's eyes only"));
+            return self.line(
+                state,
+                format!("sent AUTH_I, {bytes} bytes: our key and its signature, for the peer's eyes only"),
+            );
         }
         let tag = if self.0.network_key { ", and the tag of the network key" } else { "" };
         self.line(state, format!("sent HELLO, {bytes} bytes: a challenge, key shares{tag}; we offer, best first:"));

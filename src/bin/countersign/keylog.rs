@@ -73,7 +73,10 @@ fn check_permissions(path: &Path, file: &File) -> Result<(), Report> {
     }
     Err(Report::new(
         IO,
-        format!("the key log {} ({VARIABLE}) has permissions {mode:04o}: others than its owner could read it", path.display()),
+        format!(
+            "the key log {} ({VARIABLE}) has permissions {mode:04o}: others than its owner could read it",
+            path.display()
+        ),
         Some("run `chmod 600` on it, or name a file that does not exist yet"),
     ))
 }

@@ -78,9 +78,9 @@ fn agent(which: &str) -> Result<Arc<dyn Signer>, Report> {
     }
     let key = parse_who("--identity agent:", which)?;
     let failed = |why: String, hint| Report::new(IO, format!("can't use the key agent:{which}: {why}"), Some(hint));
-    let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).ok_or_else(|| {
-        failed("SSH_AUTH_SOCK is not set: it names the socket of the ssh-agent".into(), START_AGENT)
-    })?;
+    let socket = std::env::var_os("SSH_AUTH_SOCK")
+        .filter(|socket| !socket.is_empty())
+        .ok_or_else(|| failed("SSH_AUTH_SOCK is not set: it names the socket of the ssh-agent".into(), START_AGENT))?;
     match AgentSigner::find(Path::new(&socket), &key) {
         Ok(signer) => Ok(Arc::new(signer)),
         Err(error @ AgentError::NoSuchKey(_)) => {

@@ -21,7 +21,10 @@ impl CopyError {
 }
 
 /// Waits for something, and sends keepalives. Fails if the session does; only then is `waited` dropped before it ends.
-pub async fn meanwhile<W: AsyncWrite + Unpin, T>(write: &mut WriteHalf<W>, waited: impl Future<Output = T>) -> io::Result<T> {
+pub async fn meanwhile<W: AsyncWrite + Unpin, T>(
+    write: &mut WriteHalf<W>,
+    waited: impl Future<Output = T>,
+) -> io::Result<T> {
     tokio::select! {
         biased;
         done = waited => Ok(done),

@@ -145,20 +145,26 @@ fn advice(error: &Error, stage: Option<Stage>) -> (u8, Option<&'static str>) {
             ),
         ),
         Error::Untrusted(Untrusted::OwnKey) => (PEER_REFUSED, Some(OWN_KEY)),
-        Error::Untrusted(Untrusted::Echo) => (PEER_REFUSED, Some("what listens there sends back what it gets: check host and port")),
-        Error::Untrusted(_) => (PEER_REFUSED, Some("somebody may answer in the peer's place: check host and port, and the peer's key")),
+        Error::Untrusted(Untrusted::Echo) => {
+            (PEER_REFUSED, Some("what listens there sends back what it gets: check host and port"))
+        }
+        Error::Untrusted(_) => {
+            (PEER_REFUSED, Some("somebody may answer in the peer's place: check host and port, and the peer's key"))
+        }
         Error::Refused(refusal) => (WE_REFUSED, refusal_hint(refusal.reason)),
         Error::AlertReceived(alert) => alert_advice(alert.alert, stage),
         Error::Malformed(Malformed::Foreign(_)) => (IO, Some("another server listens there: check host and port")),
         Error::Tampered(_) => (IO, Some("do both sides use the same --context? If so, somebody alters the traffic")),
         Error::Truncated => (IO, cut_hint(stage)),
-        Error::Idle => (
-            IO,
-            Some("is the network between up, and the peer's --keepalive on and shorter than our --idle-timeout?"),
-        ),
-        Error::Malformed(_) | Error::Unexpected { .. } | Error::UnsupportedVersion(_) => {
-            (IO, Some("are both programs of the same version? If so, please report it, with what `countersign inspect` says"))
+        Error::Idle => {
+            (IO, Some("is the network between up, and the peer's --keepalive on and shorter than our --idle-timeout?"))
         }
+        Error::Malformed(_) | Error::Unexpected { .. } | Error::UnsupportedVersion(_) => (
+            IO,
+            Some(
+                "are both programs of the same version? If so, please report it, with what `countersign inspect` says",
+            ),
+        ),
         Error::NoCommonSuite => (IO, Some(SUITES)),
         Error::Signer(_) => {
             (IO, Some("is the ssh-agent still running, and does it still hold the key? `ssh-add -l` shows it"))
@@ -189,14 +195,20 @@ fn alert_advice(alert: Alert, stage: Option<Stage>) -> (u8, Option<&'static str>
         Alert::NoCommonSuite => (WE_REFUSED, Some(SUITES)),
         Alert::Refused | Alert::Revoked => (WE_REFUSED, Some("ask the peer's operator; the log there says why")),
         Alert::UnsupportedVersion => (WE_REFUSED, Some("update the program of the older version")),
-        Alert::Timeout if stage.is_none() => (
-            IO,
-            Some("is the network between up, and our --keepalive on and shorter than the peer's --idle-timeout?"),
-        ),
+        Alert::Timeout if stage.is_none() => {
+            (IO, Some("is the network between up, and our --keepalive on and shorter than the peer's --idle-timeout?"))
+        }
         Alert::Timeout => (IO, Some("is the network slow? The peer's --timeout may be longer")),
-        Alert::Internal => (IO, Some("the log of the peer says what failed there; its key may be in an ssh-agent that is gone")),
+        Alert::Internal => {
+            (IO, Some("the log of the peer says what failed there; its key may be in an ssh-agent that is gone"))
+        }
         Alert::ShuttingDown => (IO, Some("is the peer being restarted? Try again in a moment")),
-        _ => (IO, Some("are both programs of the same version? If so, please report it, with what `countersign inspect` says")),
+        _ => (
+            IO,
+            Some(
+                "are both programs of the same version? If so, please report it, with what `countersign inspect` says",
+            ),
+        ),
     }
 }
 

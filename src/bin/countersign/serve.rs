@@ -36,8 +36,7 @@ pub async fn run(args: ServeArgs) -> Result<u8, Report> {
     if nobody {
         log::line(format!("warning: {} trusts nobody, so everybody will be refused", args.trust.display()));
     }
-    let config =
-        config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
+    let config = config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
     let cant_listen = |error| Report::io(format!("can't listen on {}", args.listen), &error);
     // Before the ready line, so that a signal right after it is not lost.
     let stop = stop_signal().map_err(|error| Report::io("can't watch for signals", &error))?;
@@ -111,7 +110,10 @@ async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: w
     let ended = timeout(linger, write.shutdown()).await;
     let outcome = match (outcome, ended) {
         (Err(error), _) | (Ok(_), Ok(Err(error))) => {
-            format!("failed: {error}{}", protocol_error(&error).map(side).map(|side| format!("; at fault: {side}")).unwrap_or_default())
+            format!(
+                "failed: {error}{}",
+                protocol_error(&error).map(side).map(|side| format!("; at fault: {side}")).unwrap_or_default()
+            )
         }
         (Ok(_), Err(_)) => "failed: the peer does not read".to_string(),
         (Ok(outcome), Ok(Ok(()))) => {

@@ -2,7 +2,9 @@
 
 use countersign::error::{Error, Reason, Sealed};
 use countersign::identity::PublicKey;
-use countersign::limits::{CONFIRM_LEN, HEADER_LEN, REKEY_BURST, REKEY_LEN, REKEY_SPACING, SIGNATURE_LEN, TAG_LEN, X25519_LEN};
+use countersign::limits::{
+    CONFIRM_LEN, HEADER_LEN, REKEY_BURST, REKEY_LEN, REKEY_SPACING, SIGNATURE_LEN, TAG_LEN, X25519_LEN,
+};
 use countersign::role::Role;
 use countersign::session::{Event, Opener, Progress};
 use countersign::wire::frame::FrameType;
@@ -14,8 +16,7 @@ use crate::inspect::listing::{Fields, Listing, alert_name, number, plain};
 
 /// Opens AUTH_R or AUTH_I and lists its fields.
 pub fn open_auth(listing: &mut Listing<'_>, frame: &RawFrame<'_>, keys: &Keys) -> Option<Vec<u8>> {
-    let (label, what) =
-        if frame.kind == FrameType::AuthR { ("HS_R", Sealed::AuthR) } else { ("HS_I", Sealed::AuthI) };
+    let (label, what) = if frame.kind == FrameType::AuthR { ("HS_R", Sealed::AuthR) } else { ("HS_I", Sealed::AuthI) };
     let name = frame.kind.name();
     let Some(secret) = keys.traffic(label) else {
         listing.wrong(format!("{name} stays sealed: the key log has no line {label} for this connection"));
@@ -181,8 +182,9 @@ impl<'k> Records<'k> {
         let label = self.label();
         self.opener = None;
         let Some(secret) = self.keys.traffic(&label) else {
-            return listing
-                .wrong(format!("the records from here on stay sealed: the key log has no line {label} for this connection"));
+            return listing.wrong(format!(
+                "the records from here on stay sealed: the key log has no line {label} for this connection"
+            ));
         };
         match Opener::new(secret, self.keys.suite.aead()) {
             // [HS-21]
@@ -202,7 +204,8 @@ impl<'k> Records<'k> {
     /// What came of it all.
     pub fn finish(self, listing: &mut Listing<'_>) {
         let Records { role, opened, data, rekeys, over, .. } = self;
-        listing.line(format!("{opened} records of the {role} were opened: {data} bytes of data, {rekeys} changes of key"));
+        listing
+            .line(format!("{opened} records of the {role} were opened: {data} bytes of data, {rekeys} changes of key"));
         if over.is_none() {
             listing.line("note: this direction has no END: it was cut, or was still open");
         }

@@ -67,7 +67,7 @@ impl<'a> Listing<'a> {
     }
 
     pub fn alert(&mut self, frame: &RawFrame<'_>) {
-        Fields::body(self, frame).take("code", 1, |code| alert_name(code));
+        Fields::body(self, frame).take("code", 1, alert_name);
     }
 
     pub fn hello(&mut self, frame: &RawFrame<'_>) {
@@ -187,7 +187,8 @@ fn hello_reply_fields(fields: &mut Fields<'_, '_, '_>) -> Option<()> {
 /// [HS-3] [HS-4]
 fn check_shares(hello: &Hello) -> Result<(), Error> {
     let bad = Error::Malformed(Malformed::Field("shares"));
-    let length_is_right = |kind: u8, len: usize| ShareKind::from_code(kind).is_none_or(|kind| kind.initiator_len() == len);
+    let length_is_right =
+        |kind: u8, len: usize| ShareKind::from_code(kind).is_none_or(|kind| kind.initiator_len() == len);
     let known = hello.suites.iter().filter_map(|code| Suite::from_code(*code));
     let mut needed = known.flat_map(|suite| suite.share_kinds().iter());
     let all_there = needed.all(|kind| hello.shares.iter().any(|share| share.kind == kind.code()));

@@ -55,11 +55,8 @@ pub fn run(args: &InspectArgs) -> Result<u8, Report> {
 
 fn read(path: &Path) -> Result<Vec<u8>, Report> {
     let mut bytes = Vec::new();
-    let result = if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        fs::read(path)
-    };
+    let result =
+        if path == Path::new("-") { io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes) } else { fs::read(path) };
     result.map_err(|error| Report::io(format!("can't read {}", path.display()), &error))
 }
 

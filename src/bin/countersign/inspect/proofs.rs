@@ -62,7 +62,8 @@ impl Proofs {
         for (role, opened, label) in sides {
             let Some(opened) = opened else {
                 // What comes later is hashed over what comes before.
-                return listing.line(format!("not checked: what the {role} proves, since it is not there or stays sealed"));
+                return listing
+                    .line(format!("not checked: what the {role} proves, since it is not there or stays sealed"));
             };
             if let Err(error) = check_side(listing, &mut transcript, role, opened, keys.confirm(label)) {
                 return listing.wrong(format!("the proof of the {role}: {error}"));
@@ -99,7 +100,9 @@ fn check_side(
     match confirm_key.map(|key| key.check(&transcript.hash(), &auth.confirm)) {
         None => listing.wrong(format!("{confirm_name} can't be checked: the key log lacks its key")),
         Some(Ok(())) => listing.ok(format!("{confirm_name} is right: both sides saw the same handshake")),
-        Some(Err(_)) => listing.wrong(format!("{confirm_name} is wrong: something was altered, or --context is another")),
+        Some(Err(_)) => {
+            listing.wrong(format!("{confirm_name} is wrong: something was altered, or --context is another"))
+        }
     }
     let key = auth.credential.data.try_into().ok().filter(|_| auth.credential.kind == 1);
     match key.map(PublicKey::from_bytes) {

@@ -70,9 +70,8 @@ fn capture() -> Capture {
     let log = Log::default();
     let alice = Arc::new(Identity::generate_with(&mut rng).unwrap());
     let bob = Arc::new(Identity::generate_with(&mut rng).unwrap());
-    let config = |who: &Arc<Identity>| {
-        Config::new(who.clone(), Pinned::new([])).context(CONTEXT).dangerous_key_log(log.clone())
-    };
+    let config =
+        |who: &Arc<Identity>| Config::new(who.clone(), Pinned::new([])).context(CONTEXT).dangerous_key_log(log.clone());
     let target = Target { service: "db".to_string(), ..Target::default() };
     let (mut there, mut back) = (BytesMut::new(), BytesMut::new());
     let mut capture = Capture { initiator: Vec::new(), responder: Vec::new(), log: String::new() };
@@ -109,7 +108,8 @@ fn run(inputs: &[&[u8]], log: Option<&[u8]>, context: &[u8]) -> (bool, String) {
 fn an_honest_connection_is_ok_and_no_secret_is_shown() {
     let Capture { initiator, responder, log } = capture();
     assert!(log.contains("TRAFFIC_I_1") && log.contains("TRAFFIC_R_1"));
-    for inputs in [vec![&*initiator, &*responder], vec![&*responder, &*initiator], vec![&*initiator], vec![&*responder]] {
+    for inputs in [vec![&*initiator, &*responder], vec![&*responder, &*initiator], vec![&*initiator], vec![&*responder]]
+    {
         let (good, shown) = run(&inputs, Some(log.as_bytes()), CONTEXT);
         assert!(good, "{shown}");
         for line in log.lines() {
@@ -150,7 +150,9 @@ fn every_cut_is_said() {
         let (good, shown) = run(&[&initiator[..len]], Some(log.as_bytes()), CONTEXT);
         assert!(!good && shown.contains("stops at byte") || shown.contains("has no END"), "{len}: {shown}");
     }
-    for (bytes, what) in [(&b"GET / HTTP/1.1"[..], "HTTP"), (b"SSH-2.0-x", "SSH"), (&[0x16, 3, 1], "TLS"), (b"", "no bytes")] {
+    for (bytes, what) in
+        [(&b"GET / HTTP/1.1"[..], "HTTP"), (b"SSH-2.0-x", "SSH"), (&[0x16, 3, 1], "TLS"), (b"", "no bytes")]
+    {
         let (good, shown) = run(&[bytes], None, b"");
         assert!(!good && shown.contains(what), "{shown}");
     }
@@ -173,7 +175,9 @@ fn nothing_makes_it_panic() {
                 1 => drop(part.splice(at..at, spare)),
                 2 => drop(part.drain(at..(at + random(50)).min(part.len()))),
                 3 => part.iter_mut().skip(at).take(1).for_each(|byte| *byte = round.to_le_bytes()[0]),
-                _ => *part = (0..random(300)).map(|i| [0xC1, 0xC2, 0xC5, 0, 0, 17, 1][(i * round + i / 3) % 7]).collect(),
+                _ => {
+                    *part = (0..random(300)).map(|i| [0xC1, 0xC2, 0xC5, 0, 0, 17, 1][(i * round + i / 3) % 7]).collect()
+                }
             }
         }
         let [one, other, log] = &parts;
