@@ -1,10 +1,10 @@
-//! The private key lives in another process, which signs handshakes and nothing else: this program starts itself once more as the
-//! holder of the key, and calls a listener of its own with it.
+//! The private key lives in another process, which signs handshakes and nothing else: this program starts itself once
+//! more as the holder of the key, and calls a listener of its own with it.
 //!
 //! `cargo run --example external_signer`
 //!
-//! Requests and answers on the holder's stdin and stdout are a length of four bytes, big-endian, and so many bytes. The holder first
-//! says its public key. To a request that it does not sign it answers with nothing (length 0).
+//! Requests and answers on the holder's stdin and stdout are a length of four bytes, big-endian, and so many bytes. The
+//! holder first says its public key. To a request that it does not sign it answers with nothing (length 0).
 
 use std::env;
 use std::error::Error;
@@ -73,7 +73,8 @@ impl Signer for OtherProcess {
     }
 }
 
-/// The other process: signs what has the form of a handshake's signature input, whoever asks, until nobody does any more.
+/// The other process: signs what has the form of a handshake's signature input, whoever asks, until nobody does any
+/// more.
 async fn hold_the_key() -> Result<(), Box<dyn Error>> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;

@@ -1,4 +1,5 @@
-//! Keys that are not in this process: a real ssh-agent in full handshakes over TCP, and signers that fail, lie, sleep or never answer.
+//! Keys that are not in this process: a real ssh-agent in full handshakes over TCP, and signers that fail, lie, sleep
+//! or never answer.
 #![cfg(all(feature = "tokio", feature = "agent", unix))]
 #![allow(missing_docs)]
 
@@ -202,7 +203,8 @@ async fn in_both_roles<S: Signer + Clone + 'static>(
     [(Role::Initiator, as_initiator), (Role::Responder, (accepted, called))]
 }
 
-/// Protects: the paved path of an agent. Its signatures are valid in both roles, beside keys of other kinds, and the key is in no file.
+/// Protects: the paved path of an agent. Its signatures are valid in both roles, beside keys of other kinds, and the
+/// key is in no file.
 #[tokio::test]
 async fn an_agent_signs_in_both_roles() {
     let agent = Agent::start();
@@ -253,7 +255,8 @@ fn an_agent_without_the_key() {
     assert!(matches!(agent.find(other), Err(AgentError::Unreachable(_))));
 }
 
-/// Protects: an agent that is gone, or has lost the key, ends the handshake with an error that names the signer; the peer is told at once.
+/// Protects: an agent that is gone, or has lost the key, ends the handshake with an error that names the signer; the
+/// peer is told at once.
 #[tokio::test]
 async fn an_agent_that_goes_between_lookup_and_signing() {
     let mut agent = Agent::start();
@@ -309,7 +312,8 @@ async fn an_agent_that_never_answers() {
     drop(mute);
 }
 
-/// Protects: a signature that does not verify is refused by the peer, whichever side made it; a hash that is signed by another key too.
+/// Protects: a signature that does not verify is refused by the peer, whichever side made it; a hash that is signed by
+/// another key too.
 #[tokio::test]
 async fn a_signer_that_lies() {
     let own = Arc::new(identity(1));

@@ -1,17 +1,18 @@
 //! What a peer presents as its identity, and the text forms of keys (specification, section 7).
 
 use bytes::{BufMut, BytesMut};
-use countersign::crypto::agreement::{self, Ephemeral};
-use countersign::crypto::schedule::{ConfirmKey, HandshakeSecret};
+use countersign::crypto::agreement::{self, SharedSecret, X25519Share};
+use countersign::crypto::schedule::{ConfirmKey, EarlySecret, HandshakeSecret};
 use countersign::error::{Alert, Error, Reason, Sealed, Untrusted};
 use countersign::identity::{Fingerprint, Identity, PeerId, PublicKey, parse_line};
 use countersign::role::Role;
+use countersign::secret::Secret;
 use countersign::transcript::{Item, Transcript};
 use countersign::trust::{Decision, Direction, Request, Trust, TrustFile};
 use countersign::wire::frame::{FrameType, Header};
 use countersign::wire::message::{Auth, Hello, HelloReply, Share};
 
-use super::parties::{self, Machine, SERVICE, now, split};
+use super::parties::{self, AEAD, Machine, SERVICE, now, split};
 use super::reader::Reader;
 use super::rules;
 
@@ -123,7 +124,7 @@ impl<'a> Claim<'a> {
         }
         transcript.add(Item::Credential, &[&block]).expect("short");
         let signed_as = if self.other_role { self.role.peer() } else { self.role };
-        let mut signature = self.signer.sign(&transcript.signature_input(signed_as));
+        let mut signature = self.signer.sign(&transcript.signature_input(signed_as)).expect("a signature");
         signature[7] ^= u8::from(self.spoil_signature);
         transcript.add(Item::Signature, &[&signature]).expect("short");
         let mut confirm = confirm.compute(&transcript.hash()).expect("a confirmation");
@@ -150,8 +151,14 @@ impl<'a> Claim<'a> {
         if auth[0] != 1 {
             return Expected::Fails(Alert::Malformed);
         }
-        let proved = self.raw.is_none() && !self.spoil_confirm && !self.spoil_signature && !self.other_role;
-        if !proved || bytes != self.signer.public_key().as_bytes() {
+        if PublicKey::from_bytes(bytes).is_err() {
+            return Expected::Fails(Alert::Refused);
+        }
+        // The confirmation first, and over whatever stands there as a signature.
+        if self.raw.is_some() || self.spoil_confirm {
+            return Expected::Fails(Alert::BadRecord);
+        }
+        if self.spoil_signature || self.other_role || bytes != self.signer.public_key().as_bytes() {
             return Expected::Fails(Alert::Refused);
         }
         let trusted = *bytes == *parties::key(self.role).as_bytes();
@@ -210,7 +217,7 @@ impl Expected {
 fn present_to_initiator(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     let mut rng = parties::rng(b"rogue", 1);
     let hello = victim.output.split();
-    let ephemeral = Ephemeral::generate(&mut rng).expect("randomness");
+    let ephemeral = X25519Share::generate(&mut rng).expect("randomness");
     let mut body = BytesMut::new();
     let nonce = agreement::nonce(&mut rng).expect("randomness");
     HelloReply { suite: 1, nonce, shares: ephemeral.share() }.encode(&mut body);
@@ -221,9 +228,9 @@ fn present_to_initiator(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     transcript.add(Item::Frame, &[&hello]).expect("short");
     transcript.add(Item::Frame, &[&reply]).expect("short");
     let th_hello = transcript.hash();
-    let secret = HandshakeSecret::new(&shared).expect("keys");
+    let secret = agreed(&shared);
     let confirm = secret.confirm(Role::Responder, &th_hello).expect("keys");
-    let mut sealing = secret.traffic(Role::Responder, &th_hello).and_then(|s| s.sealing_key()).expect("keys");
+    let mut sealing = secret.traffic(Role::Responder, &th_hello).and_then(|s| s.sealing_key(AEAD)).expect("keys");
 
     let mut plaintext = claim.plaintext(&mut transcript, &confirm);
     let expected = claim.judge(&plaintext);
@@ -235,11 +242,11 @@ fn present_to_initiator(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
 
 fn present_to_responder(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     let mut rng = parties::rng(b"rogue", 2);
-    let ephemeral = Ephemeral::generate(&mut rng).expect("randomness");
+    let ephemeral = X25519Share::generate(&mut rng).expect("randomness");
     let mut body = BytesMut::new();
     let nonce = agreement::nonce(&mut rng).expect("randomness");
     let share = Share { kind: 1, data: ephemeral.share().to_vec() };
-    Hello { nonce, suites: vec![1], shares: vec![share] }.encode(&mut body).expect("short");
+    Hello { nonce, suites: vec![1], shares: vec![share], network_tag: None }.encode(&mut body).expect("short");
     let hello = frame(FrameType::Hello, &body);
     victim.feed(&hello);
     let answer = split(&victim.output.split());
@@ -250,10 +257,10 @@ fn present_to_responder(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     transcript.add(Item::Frame, &[&hello]).expect("short");
     transcript.add(Item::Frame, &[reply]).expect("short");
     let th_hello = transcript.hash();
-    let secret = HandshakeSecret::new(&shared).expect("keys");
+    let secret = agreed(&shared);
     let confirm = secret.confirm(Role::Initiator, &th_hello).expect("keys");
-    let mut sealing = secret.traffic(Role::Initiator, &th_hello).and_then(|s| s.sealing_key()).expect("keys");
-    let mut opening = secret.traffic(Role::Responder, &th_hello).and_then(|s| s.opening_key()).expect("keys");
+    let mut sealing = secret.traffic(Role::Initiator, &th_hello).and_then(|s| s.sealing_key(AEAD)).expect("keys");
+    let mut opening = secret.traffic(Role::Responder, &th_hello).and_then(|s| s.opening_key(AEAD)).expect("keys");
 
     let (header, sealed) = auth_r.split_at(4);
     let mut opened = sealed.to_vec();
@@ -275,6 +282,11 @@ fn present_to_responder(victim: &mut Machine, claim: &Claim<'_>) -> Expected {
     let tag = sealing.seal(&header, &mut plaintext).expect("room");
     victim.feed(&[&header[..], &plaintext, &tag].concat());
     expected
+}
+
+fn agreed(dh: &Secret<32>) -> HandshakeSecret {
+    let early = EarlySecret::new(None).expect("keys");
+    early.into_handshake(&SharedSecret::new(None, dh)).expect("keys")
 }
 
 fn frame(frame: FrameType, body: &[u8]) -> Vec<u8> {

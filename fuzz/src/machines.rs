@@ -116,11 +116,19 @@ fn expected(mut stage: Stage, mut bytes: &[u8]) -> Expected {
     }
 }
 
-/// [HS-2] to [HS-6].
+/// [HS-2] to [HS-6], [NK-5], of a responder that has the first suite only and no network key.
 fn hello(body: &[u8]) -> Result<(), Alert> {
-    let (suites, shares) = rules::hello(body)?;
-    let x25519 = shares.iter().find(|(kind, _)| *kind == 1).map(|(_, share)| *share);
-    if x25519.is_some_and(|share| share.len() != 32) || (suites.contains(&1) && x25519.is_none()) {
+    let (suites, shares, tag) = rules::hello(body)?;
+    let share = |wanted| shares.iter().find(|(kind, _)| *kind == wanted).map(|(_, share)| *share);
+    let (x25519, mlkem) = (share(1), share(2));
+    if x25519.is_some_and(|share| share.len() != 32) || mlkem.is_some_and(|share| share.len() != 1_184) {
+        return Err(Alert::Malformed);
+    }
+    if tag.is_some() {
+        return Err(Alert::NetworkKey);
+    }
+    let needs = |suite: u16| (x25519.is_none() && suite <= 4) || (mlkem.is_none() && [2, 4].contains(&suite));
+    if suites.iter().any(|suite| *suite != 0 && needs(*suite)) {
         return Err(Alert::Malformed);
     }
     match x25519 {

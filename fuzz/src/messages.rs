@@ -18,11 +18,12 @@ pub fn cursor_message(data: &[u8]) {
 
 fn hello(body: &[u8]) {
     match (Hello::decode(body), rules::hello(body)) {
-        (Ok(hello), Ok((suites, shares))) => {
+        (Ok(hello), Ok((suites, shares, tag))) => {
             let mut encoded = BytesMut::new();
             hello.encode(&mut encoded).expect("what was decoded fits");
             assert_eq!(encoded, body, "HELLO is not canonical");
             assert_eq!(hello.suites, suites);
+            assert_eq!(hello.network_tag.as_ref().map(|tag| &tag[..]), tag);
             assert!(hello.shares.iter().map(|share| (share.kind, &share.data[..])).eq(shares));
         }
         (Err(error), Err(alert)) => assert_eq!(error.alert(), Some(alert), "{error:?}"),

@@ -41,8 +41,8 @@ pub fn front(bytes: &[u8], legal: &[FrameType]) -> Front {
     }
 }
 
-/// The parts of a HELLO body: suites, and shares with their kinds.
-pub type Offer<'a> = (Vec<u16>, Vec<(u8, &'a [u8])>);
+/// The parts of a HELLO body: suites, shares with their kinds, and the tag of the network key.
+pub type Offer<'a> = (Vec<u16>, Vec<(u8, &'a [u8])>, Option<&'a [u8]>);
 
 /// Section 6.2 and [HS-2], [HS-3], as far as they need no list of known suites.
 pub fn hello(body: &[u8]) -> Result<Offer<'_>, Alert> {
@@ -69,7 +69,9 @@ fn parts_of_hello(body: &[u8]) -> Option<Offer<'_>> {
     let ascending = shares.windows(2).all(|two| two[0].0 < two[1].0);
     let filled = shares.iter().all(|(_, share)| !share.is_empty());
     let counts = (1..=16).contains(&n) && (1..=8).contains(&m);
-    (at == body.len() && distinct && ascending && filled && counts).then_some((suites, shares))
+    let tag = Some(&body[at..]).filter(|tag| !tag.is_empty());
+    let whole = tag.is_none_or(|tag| tag.len() == 32);
+    (whole && distinct && ascending && filled && counts).then_some((suites, shares, tag))
 }
 
 /// Section 6.4, for the plaintext of AUTH_R and for that of AUTH_I after its service: the length without padding.
@@ -102,6 +104,9 @@ pub enum Says {
     End,
     Alert(u8, String),
     Verdict(u8, String),
+    /// Numbers of the receiver's share and of the sender's, and the share.
+    Rekey(u32, u32, [u8; 32]),
+    KeepAlive,
     /// To be refused.
     Bad(Alert),
 }
@@ -110,7 +115,7 @@ pub enum Says {
 pub fn record(plaintext: &[u8], verdict: bool) -> Says {
     let Some((&kind, rest)) = plaintext.split_first() else { return Says::Bad(Alert::Malformed) };
     let name = kind & 0x7F;
-    if !(1..=4).contains(&name) {
+    if ![1, 2, 3, 4, 6, 7].contains(&name) {
         return Says::Bad(Alert::Malformed);
     }
     if verdict != (name == 4) {
@@ -122,11 +127,19 @@ pub fn record(plaintext: &[u8], verdict: bool) -> Says {
         1 => (!content.is_empty()).then(|| Says::Data(content.to_vec())),
         2 => content.is_empty().then_some(Says::End),
         3 => code_text(content).map(|(code, text)| Says::Alert(code, text.into())),
-        _ => code_text(content)
+        4 => code_text(content)
             .filter(|(code, text)| *code != 0 || text.is_empty())
             .map(|(code, text)| Says::Verdict(code, text.into())),
+        6 => rekey(content),
+        _ => content.is_empty().then_some(Says::KeepAlive),
     };
     says.unwrap_or(Says::Bad(Alert::Malformed))
+}
+
+fn rekey(content: &[u8]) -> Option<Says> {
+    let (numbers, share) = content.split_at_checked(8)?;
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    Some(Says::Rekey(number(&numbers[..4]), number(&numbers[4..]), share.try_into().ok()?))
 }
 
 fn unpadded(rest: &[u8]) -> Option<&[u8]> {

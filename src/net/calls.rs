@@ -107,8 +107,8 @@ impl Calls {
         TheirCall { calls: self.clone(), number, pair: None }
     }
 
-    /// Decides whether a call of theirs, whose peer is proved and trusted, is kept. Waits while one of ours may have been accepted and
-    /// the decision is ours.
+    /// Decides whether a call of theirs, whose peer is proved and trusted, is kept. Waits while one of ours may have
+    /// been accepted and the decision is ours.
     pub(super) async fn decide(&self, number: u64, pair: &Pair) -> bool {
         self.until(pair, |state| {
             if pair.we_decide() && state.succeeded.iter().any(|(when, whose)| *when > number && whose == pair) {
@@ -129,8 +129,8 @@ impl Calls {
         .await
     }
 
-    /// Lets a call of ours go on to prove who we are; while one of theirs is accepted and not a session yet, it waits for what
-    /// becomes of that.
+    /// Lets a call of ours go on to prove who we are; while one of theirs is accepted and not a session yet, it waits
+    /// for what becomes of that.
     pub(super) async fn pass(&self, number: u64, pair: &Pair) {
         self.until(pair, |state| {
             let entry = state.pairs.entry(pair.clone()).or_default();

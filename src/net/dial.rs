@@ -15,41 +15,46 @@ use crate::net::{Connect, HandshakeFailure, Listener};
 use crate::stream::{ConnectError, Stream};
 use crate::trust::{Decision, DecisionFuture, Direction, Request, Trust};
 
-/// For peers that call each other: where each calls the other, they end up with one session, not two. Cheap to clone; all clones
-/// are one. A node makes its listeners with [`bind`](Self::bind) or [`listen`](Self::listen), and its calls with
-/// [`connect`](Self::connect).
+/// For peers that call each other: where each calls the other, they end up with one session, not two. Cheap to clone;
+/// all clones are one. A node makes its listeners with [`bind`](Self::bind) or [`listen`](Self::listen), and its calls
+/// with [`connect`](Self::connect).
 ///
 /// # The rule
 ///
-/// It is about calls in opposite directions between two peers for the same service. Let S be the peer whose public key is
-/// smaller (the 32 bytes, compared from the first), and L the other.
+/// It is about calls in opposite directions between two peers for the same service. Let S be the peer whose public key
+/// is smaller (the 32 bytes, compared from the first), and L the other.
 ///
-/// 1. **S decides**, when L's call has got through its proof (AUTH_I) and S's trust accepts it. If a call of S's to L has
-///    succeeded since the handshake of L's call began, L's is refused ([`Reason::Denied`], `simultaneous dial: the other call is kept`).
-///    If a call of S's is *committed*, that is, L has proved who it is and S is about to prove itself, the decision waits until
-///    that call has ended: if it succeeds, L's is refused, otherwise L's is accepted. In all other cases L's is accepted.
+/// 1. **S decides**, when L's call has got through its proof (AUTH_I) and S's trust accepts it. If a call of S's to L
+///    has succeeded since the handshake of L's call began, L's is refused ([`Reason::Denied`], `simultaneous dial: the
+///    other call is kept`). If a call of S's is *committed*, that is, L has proved who it is and S is about to prove
+///    itself, the decision waits until that call has ended: if it succeeds, L's is refused, otherwise L's is accepted.
+///    In all other cases L's is accepted.
 /// 2. L accepts calls of S's whenever its trust does.
-/// 3. On both sides, while a call of the peer's is accepted and is not a session yet, no call of our own commits. Once it is a session, our
-///    own calls that are under way are given up: [`Dialed::TheyCalled`].
-/// 4. A call that begins while a session that the peer called for waits in [`Listener::accept`] is not made: `TheyCalled`.
+/// 3. On both sides, while a call of the peer's is accepted and is not a session yet, no call of our own commits. Once
+///    it is a session, our own calls that are under way are given up: [`Dialed::TheyCalled`].
+/// 4. A call that begins while a session that the peer called for waits in [`Listener::accept`] is not made:
+///    `TheyCalled`.
 ///
-/// What follows: an application that calls a peer only while it has no session with it, of `connect` or of `accept`, gets exactly one, and the
-/// `accept` of neither side gives out another. (It looks for a session and calls without taking one from `accept` in
-/// between.) A call that begins when the application already holds a session is simply a second call. So are several calls from
-/// the same side, which are all kept, or all answered by one of the peer's.
+/// What follows: an application that calls a peer only while it has no session with it, of `connect` or of `accept`,
+/// gets exactly one, and the `accept` of neither side gives out another. (It looks for a session and calls without
+/// taking one from `accept` in between.) A call that begins when the application already holds a session is simply a
+/// second call. So are several calls from the same side, which are all kept, or all answered by one of the peer's.
 ///
 /// # Reasons
 ///
-/// Only one side decides, by what it knows for certain, so the two can't disagree. Only S ever waits, and only for a peer that
-/// has just proved itself on the other connection: nobody waits for an address that swallows packets, as when one of the two is
-/// behind a NAT. That is why it is not simply S's call that is kept. The public keys are proved, so nobody else can claim a place.
+/// Only one side decides, by what it knows for certain, so the two can't disagree. Its decision waits only for a peer that
+/// has just proved itself on the other connection: nobody waits for an address that swallows packets, as when one of
+/// the two is behind a NAT. That is why it is not simply S's call that is kept. The public keys are proved, so nobody
+/// else can claim a place.
 ///
 /// # Limits
 ///
-/// * Both sides need it. With a peer that has none there may be two sessions, and it sees a refusal where we keep our own call.
-/// * When the connection of the kept call breaks just after it was accepted, the other call is lost as well. The session that
-///   broke comes out of `accept` and fails; call again.
-/// * The waiting of S is bounded by its handshake deadline: L is told [`Reason::Busy`] when L's own trust takes so long.
+/// * Both sides need it. With a peer that has none there may be two sessions, and it sees a refusal where we keep our
+///   own call.
+/// * When the connection of the kept call breaks just after it was accepted, the other call is lost as well. The
+///   session that broke comes out of `accept` and fails; call again.
+/// * The waiting of S is bounded by its handshake deadline: L is told [`Reason::Busy`] when L's own trust takes so
+///   long.
 /// * A peer that presents our own key (replicas that share one) has no order: the rule does not apply to it.
 #[derive(Clone, Debug, Default)]
 pub struct SimultaneousDial {
@@ -93,9 +98,10 @@ impl SimultaneousDial {
         Listener::start(listener, config, on_failure, Some(self.clone()))
     }
 
-    /// Calls `peer`, and nobody else, under the rule. The verdict is always waited for: before it nobody knows which call is kept, so
-    /// [`Connect::eager`] has no effect. After a failure a call of the peer's that is about to become a session is waited for,
-    /// within the deadline of that handshake. Dropping the future ends the call as a cut connection would, at any time.
+    /// Calls `peer`, and nobody else, under the rule. The verdict is always waited for: before it nobody knows which
+    /// call is kept, so [`Connect::eager`] has no effect. After a failure a call of the peer's that is about to become
+    /// a session is waited for, within the deadline of that handshake. Dropping the future ends the call as a cut
+    /// connection would, at any time.
     ///
     /// # Errors
     /// [`ConnectError`], unless the peer has called us meanwhile.
