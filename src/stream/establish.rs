@@ -10,10 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Config;
-use crate::error::{Alert, Reason, Refusal};
+use crate::error::{Alert, Error, Failure, Reason, Refusal};
 use crate::handshake::{NeedInput, Step};
 use crate::identity::PublicKey;
-use crate::role::Stage;
+use crate::role::{Role, Stage};
 use crate::session::Session;
 use crate::stream::{ConnectError, Stream};
 use crate::trust::{Decision, Direction, Request};
@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) silent: bool,
     /// A flight is being sent: part of it may be out.
     pub(crate) sending: bool,
+    /// Our own signer is awaited, not the peer.
+    pub(crate) signing: bool,
 }
 
 /// How a handshake gets on, for people who want to watch it.
@@ -99,7 +101,7 @@ pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
-        Seen { stage, peer: None, service: None, silent: false, sending: false }
+        Seen { stage, peer: None, service: None, silent: false, sending: false, signing: false }
     }
 }
 
@@ -119,6 +121,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let driven = self.drive(step, &mut input, &mut output, &mut permit, busy);
         let result = match timeout_at(started + deadline, driven).await {
             Ok(result) => result,
+            Err(_) if self.seen.signing => Err(self.signer_is_late(&mut output)),
             Err(_) => Err(ConnectError::Timeout { stage: Some(self.seen.stage) }),
         };
         let error = match result {
@@ -138,7 +141,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
             return Err((error, self.io));
         }
         match &error {
-            ConnectError::GaveWay { .. } => output = BytesMut::from(frame::alert(Alert::Busy.code()).as_slice()),
+            ConnectError::GaveWay { .. } => {
+                output.clear();
+                if !self.seen.sending {
+                    output.extend_from_slice(&frame::alert(Alert::Busy.code()));
+                }
+            }
             ConnectError::Timeout { .. } => {
                 // An initiator that waits for the verdict would have to seal its alert, with keys that are gone now.
                 output.clear();
@@ -156,6 +164,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         // The peer may not listen any more; that changes nothing.
         let _ = timeout(LAST_WORDS, last_words).await;
         Err((error, self.io))
+    }
+
+    /// The deadline has passed while our own signer was awaited: that is not the peer's fault.
+    fn signer_is_late(&self, output: &mut BytesMut) -> ConnectError {
+        let error = Error::Signer("no signature came within the deadline of the handshake".into());
+        output.clear();
+        output.extend(error.alert().map(|alert| frame::alert(alert.code())).into_iter().flatten());
+        let (role, stage) = match self.seen.stage {
+            Stage::Hello => (Role::Responder, Stage::AuthR),
+            _ => (Role::Initiator, Stage::AuthI),
+        };
+        ConnectError::Protocol(Failure { role, stage, error })
     }
 
     /// Discards what comes, until the peer closes; beyond a bound nothing more is read. Ends also when others need the place.
@@ -220,7 +240,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                 }
                 Step::Sign(sign) => {
                     self.seen.silent = false;
-                    let signature = self.config.signer.sign(sign.input()).await;
+                    self.seen.signing = true;
+                    let signature = {
+                        let mut give_way = self.give_way.as_deref_mut();
+                        tokio::select! {
+                            biased;
+                            signature = self.config.signer.sign(sign.input()) => signature,
+                            () = told(&mut give_way) => return Err(ConnectError::GaveWay { stage: self.seen.stage }),
+                        }
+                    };
+                    self.seen.signing = false;
                     (self.observer)(&Milestone::Signed);
                     sign.signed(signature, output)?
                 }
@@ -255,9 +284,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let stage = Some(self.seen.stage);
         let bytes = output.len();
         self.seen.sending = true;
-        let sent = match self.io.write_all(output).await {
-            Ok(()) => self.io.flush().await,
-            Err(error) => Err(error),
+        let mut give_way = self.give_way.as_deref_mut();
+        let write = async {
+            self.io.write_all(output).await?;
+            self.io.flush().await
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = write => sent,
+            () = told(&mut give_way) => return Err(ConnectError::GaveWay { stage: self.seen.stage }),
         };
         self.seen.sending = false;
         output.clear();
