@@ -298,6 +298,7 @@ fn main() {
             if quick {
                 let most = STACK - 128 * 1024;
                 assert!(survives(most, index, usize::from(role == Role::Responder)), "{suite:?}, {role}: stack");
+                println!("{suite:?}, {role}: {} bytes of heap at most, {} idle: ok", heap.peak, heap.held);
                 continue;
             }
             let stack = nothing - spare(index, usize::from(role == Role::Responder));

@@ -319,8 +319,7 @@ async fn a_hung_signer_does_not_break_the_bounds() {
     let hung = config(signer, identity(2).public_key()).max_handshakes(4);
     let listener = Listener::bind("127.0.0.1:0", hung).await.unwrap();
     let honest = config(identity(2), identity(1).public_key());
-    let calls: Vec<_> =
-        (0..50).map(|_| tokio::spawn(honest.connect(listener.local_addr()).into_future())).collect();
+    let calls: Vec<_> = (0..50).map(|_| tokio::spawn(honest.connect(listener.local_addr()).into_future())).collect();
     let mut most = 0;
     for _ in 0..60 {
         sleep(Duration::from_millis(10)).await;

@@ -12,6 +12,7 @@ pub mod parties;
 mod reader;
 mod rules;
 mod sessions;
+mod shares;
 mod streams;
 
 pub use frames::frame_chunks;

@@ -10,11 +10,12 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use countersign::Stream;
-use countersign::crypto::aead::{OpeningKey, SealingKey};
+use countersign::crypto::agreement::SharedSecret;
+use countersign::crypto::schedule::{EarlySecret, Exporter, TrafficSecret};
 use countersign::error::{Alert, Error, Misuse};
 use countersign::role::Role;
 use countersign::secret::Secret;
-use countersign::session::{Opener, Sealer, Session, SessionInfo};
+use countersign::session::{Opener, Sealer, Session, SessionInfo, Shares};
 use countersign::stream::{IntoSplit, ReadHalf, WriteHalf, protocol_error};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
@@ -260,11 +261,14 @@ enum End {
 impl End {
     fn new(side: usize, wire: &Rc<RefCell<Wire>>, split: bool) -> Self {
         static INFOS: LazyLock<[SessionInfo; 2]> = LazyLock::new(infos);
-        let (key, iv) = (|of: u8| Secret::take(&mut [of; 32]), |of: u8| Secret::take(&mut [of; 12]));
+        let suite = INFOS[side].suite;
+        let secret = |of: u8| TrafficSecret::take(&mut [of; 32]);
         let (sealing, opening) = if side == 0 { (1, 2) } else { (2, 1) };
         let session = Session {
-            sealer: Sealer::new(SealingKey::new(&key(sealing), iv(sealing))),
-            opener: Opener::new(OpeningKey::new(&key(opening), iv(opening))),
+            sealer: Sealer::new(secret(sealing), suite.aead()).expect("keys"),
+            opener: Opener::new(secret(opening), suite.aead()).expect("keys"),
+            shares: Shares::new(),
+            exporter: exporter(),
             info: INFOS[side].clone(),
         };
         let stream = Stream::new(Io { wire: wire.clone(), side }, session, BytesMut::new());
@@ -324,6 +328,13 @@ impl End {
             End::Halves(_, write) => Pin::new(write).poll_shutdown(cx),
         }
     }
+}
+
+/// A session has one; it is not used here.
+fn exporter() -> Exporter {
+    let shared = SharedSecret::new(None, &Secret::take(&mut [3; 32]));
+    let master = EarlySecret::new(None).and_then(|early| early.into_handshake(&shared)?.into_master());
+    master.and_then(|master| master.exporter(&[0; 32])).expect("keys")
 }
 
 /// What a session says of itself; only a handshake makes it.
