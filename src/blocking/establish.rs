@@ -212,7 +212,7 @@ fn too_busy() -> Decision {
 }
 
 /// How much is read at a time before the peer is authenticated, in bytes.
-const READ_LEN: usize = 2_048;
+const READ_LEN: usize = 4_096;
 /// How much is discarded of a peer that gets no answer, in bytes.
 const SWALLOW_LEN: usize = 64 * 1_024;
 /// How long the last words to a peer may take.
