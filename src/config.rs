@@ -237,7 +237,7 @@ fn choose(own: Option<&[Suite]>, has_aes: bool, offer: &[u16]) -> Option<Suite> 
 }
 
 /// The longest interval and idle timeout: a year.
-const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3_600);
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(365 * 24 * 3_600);
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 impl fmt::Debug for Config {

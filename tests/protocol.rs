@@ -467,3 +467,95 @@ fn the_shortest_handshake() {
     assert_eq!(honest.flights.iter().map(Vec::len).sum::<usize>(), 474);
     assert_eq!(frames(&honest.flights[1]).len(), 2);
 }
+
+/// A reader in another task hears of the refusal when an eager `shutdown` finds it, and when that `shutdown` was dropped before.
+#[tokio::test]
+async fn an_eager_shutdown_wakes_the_reader() {
+    for dropped in [false, true] {
+        let slow = from_async_fn(|_| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Decision::deny("no")
+        });
+        let listener = Listener::bind("127.0.0.1:0", Config::new(identity(2), slow)).await.unwrap();
+        let stream = config(1, 2).connect(listener.local_addr()).eager().await.unwrap();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let reader = tokio::spawn(async move { read.read_u8().await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if dropped {
+            assert!(tokio::time::timeout(Duration::from_millis(10), write.shutdown()).await.is_err());
+        } else {
+            assert!(bounded(write.shutdown()).await.is_err());
+        }
+        let error = bounded(reader).await.unwrap().unwrap_err();
+        assert!(matches!(protocol_error(&error), Some(Error::Refused(_))), "{error}");
+    }
+}
+
+/// A write that was cancelled half-way leaves nothing lying: a reader hands the rest on, and keepalives go on.
+#[tokio::test]
+async fn a_cancelled_write_is_finished_by_others() {
+    for split in [false, true] {
+        let (a, b) = duplex(2_000);
+        let responder = config(2, 1);
+        let (i, r) = tokio::join!(
+            config(1, 2).keep_alive(Duration::from_millis(10)).connect_over(a).into_future(),
+            responder.accept_over(b, None)
+        );
+        let (mut i, mut r) = (i.unwrap(), r.unwrap());
+        // The pipe takes less than the two records: the second write is sealed, but its future never ends.
+        let write = i.write_all(&[7; 3_000]);
+        let _ = tokio::time::timeout(Duration::from_millis(20), write).await;
+        assert!(tokio::time::timeout(Duration::from_millis(20), i.write_all(b"x")).await.is_err());
+        let mut got = vec![0; 3_000];
+        if split {
+            let (_read, mut write) = i.into_split();
+            tokio::select! {
+                ended = write.keep_alive() => panic!("{ended:?}"),
+                read = bounded(r.read_exact(&mut got)) => { read.unwrap(); }
+            }
+        } else {
+            tokio::select! {
+                read = i.read_u8() => panic!("{read:?}"),
+                read = bounded(r.read_exact(&mut got)) => { read.unwrap(); }
+            }
+        }
+        assert_eq!(got, [7; 3_000], "split {split}");
+    }
+}
+
+/// The future that sends keepalives ends when the other half has failed, also when keepalives are off.
+#[tokio::test]
+async fn keep_alive_hears_of_a_failure() {
+    let (i, r) = streams(config(1, 2), config(2, 1)).await;
+    let (mut read, mut write) = i.into_split();
+    let waiting = tokio::spawn(async move { write.keep_alive().await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(r);
+    assert_eq!(read.read_u8().await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(bounded(waiting).await.unwrap().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+/// Strangers that send as much get the same end, whatever their first bytes are. [NK-4]
+#[tokio::test]
+async fn the_bound_on_strangers_does_not_depend_on_what_they_send() {
+    let deadline = Duration::from_millis(900);
+    let guarded = config(2, 1).network_key(network_key(1)).handshake_timeout(deadline);
+    let listener = Listener::bind("127.0.0.1:0", guarded).await.unwrap();
+    let mut ends = Vec::new();
+    for first in [0x55, 0xC1] {
+        let mut io = TcpStream::connect(listener.local_addr()).await.unwrap();
+        io.write_all(&[first]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The rest of a header of 2,000 bytes, and in all more than the bound.
+        let mut rest = vec![0, 0x07, 0xD0];
+        rest.resize(66_500, 0x33);
+        io.write_all(&rest).await.unwrap();
+        io.shutdown().await.unwrap();
+        let started = tokio::time::Instant::now();
+        let mut back = Vec::new();
+        let end = bounded(io.read_to_end(&mut back)).await.map_err(|error| error.kind());
+        ends.push((back, end.is_ok(), started.elapsed() > Duration::from_millis(400)));
+    }
+    assert_eq!(ends[0], ends[1]);
+    assert!(ends[0].0.is_empty() && ends[0].2, "the bound is not passed: {ends:?}");
+}

@@ -37,6 +37,8 @@ pub(super) struct Establish<'a, T> {
     pub(super) before: Option<Timeouts>,
     /// The transport has taken a part of what was to be sent.
     pub(super) torn: bool,
+    /// Bytes that came.
+    pub(super) received: usize,
 }
 
 impl<'a, T: Transport> Establish<'a, T> {
@@ -44,7 +46,7 @@ impl<'a, T: Transport> Establish<'a, T> {
         let busy = deadline.checked_sub(config.handshake_timeout / 10).unwrap_or(deadline);
         let before = io.timeouts().ok();
         let (stage, silent, torn) = (Stage::Hello, false, false);
-        Establish { io, config, address: None, eager: false, deadline, busy, stage, silent, before, torn }
+        Establish { io, config, address: None, eager: false, deadline, busy, stage, silent, before, torn, received: 0 }
     }
 
     /// Runs until there is a stream, or a failure, of which the peer has been told, or the deadline.
@@ -137,6 +139,7 @@ impl<'a, T: Transport> Establish<'a, T> {
         match uninterrupted(|| self.io.read(&mut chunk)).map_err(|error| self.lost(error))? {
             0 => Err(need.truncated().into()),
             count => {
+                self.received += count;
                 input.extend_from_slice(chunk.get(..count).unwrap_or_default());
                 Ok(Step::NeedInput(need))
             }
@@ -186,19 +189,36 @@ impl<'a, T: Transport> Establish<'a, T> {
             }
         }
         // The peer may not listen any more; that changes nothing.
-        let _ = self.io.write_all(&output).and_then(|()| self.io.flush()).and_then(|()| self.io.shutdown_write());
+        let said = self.io.write_all(&output).and_then(|()| self.io.flush()).and_then(|()| self.io.shutdown_write());
+        if said.is_ok() && self.before.is_some() {
+            self.linger();
+        }
+    }
+
+    /// Discards what the peer still sends, for a short while: closing with bytes unread would reset the connection, and take with it what the
+    /// peer was told.
+    fn linger(&mut self) {
+        let (mut scratch, mut room, end) = ([0; SCRATCH_LEN], LINGER_LEN, Instant::now() + LAST_WORDS);
+        while room > 0 && Instant::now() < end {
+            match self.io.read(&mut scratch) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => room = room.saturating_sub(count),
+            }
+        }
     }
 
     /// Discards what comes, until the peer closes or the deadline passes; beyond a bound nothing more is read.
     fn swallow(&mut self) {
         // [NK-4]
-        let mut scratch = [0; 1_024];
-        let mut room = SWALLOW_LEN;
+        let mut scratch = [0; SCRATCH_LEN];
+        // What came before the failure counts: all strangers get the same.
+        let mut room = SWALLOW_LEN.saturating_sub(self.received);
         while room > 0 {
             if self.limit().is_err() {
                 return;
             }
-            match uninterrupted(|| self.io.read(&mut scratch)) {
+            let (limited, _) = scratch.split_at_mut(room.min(SCRATCH_LEN));
+            match uninterrupted(|| self.io.read(limited)) {
                 Ok(0) | Err(_) => return,
                 Ok(count) => room = room.saturating_sub(count),
             }
@@ -211,6 +231,9 @@ fn too_busy() -> Decision {
     Decision::Refuse(Refusal::new(Reason::Busy, ""))
 }
 
+const SCRATCH_LEN: usize = 1_024;
+/// How much a peer that was told off may still send, in bytes.
+const LINGER_LEN: usize = 128 * 1_024;
 /// How much is read at a time before the peer is authenticated, in bytes.
 const READ_LEN: usize = 4_096;
 /// How much is discarded of a peer that gets no answer, in bytes.

@@ -101,8 +101,8 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     }
 }
 
-/// [`Transport::read_ready`] switches the socket to non-blocking and back. It is called only while the verdict of an
-/// eager call is awaited, and after a write has failed.
+/// [`Transport::read_ready`] gives the socket a read timeout of a millisecond, and its own back. It is called only while the verdict of an
+/// eager call is awaited, and after a write has failed. A socket that the caller made non-blocking stays so.
 impl Transport for TcpStream {
     fn timeouts(&self) -> io::Result<Timeouts> {
         Ok(Timeouts { read: self.read_timeout()?, write: self.write_timeout()? })
@@ -114,9 +114,10 @@ impl Transport for TcpStream {
     }
 
     fn read_ready(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.set_nonblocking(true)?;
+        let before = self.read_timeout()?;
+        self.set_read_timeout(Some(AT_ONCE))?;
         let result = self.read(buf);
-        self.set_nonblocking(false)?;
+        self.set_read_timeout(before)?;
         result
     }
 
@@ -144,9 +145,10 @@ impl Transport for UnixStream {
     }
 
     fn read_ready(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.set_nonblocking(true)?;
+        let before = self.read_timeout()?;
+        self.set_read_timeout(Some(AT_ONCE))?;
         let result = self.read(buf);
-        self.set_nonblocking(false)?;
+        self.set_read_timeout(before)?;
         result
     }
 
@@ -166,3 +168,6 @@ impl TryClone for UnixStream {
 fn unless_gone(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::NotConnected { Ok(()) } else { Err(error) })
 }
+
+/// As short as a socket's timeout can be relied on to be.
+const AT_ONCE: Duration = Duration::from_millis(1);

@@ -63,7 +63,9 @@ impl MlKemShare {
     /// [`Error::Entropy`].
     pub fn generate(rng: &mut impl TryCryptoRng) -> Result<Self, Error> {
         let seed = Secret::<MLKEM_SEED_LEN>::fill(|bytes| rng.try_fill_bytes(bytes)).map_err(|_| Error::Entropy)?;
-        let (private, key) = mlkem768::generate_key_pair(*seed.expose()).into_parts();
+        let mut copy = *seed.expose();
+        let (private, key) = mlkem768::generate_key_pair(copy).into_parts();
+        copy.zeroize();
         Ok(MlKemShare { private: Secret::take(&mut private.into()), key: key.as_slice().to_vec() })
     }
 
@@ -96,7 +98,9 @@ pub fn encapsulate(
     if !mlkem768::validate_public_key(&key) {
         return Err(Error::Malformed(Malformed::Field("ML-KEM-768 encapsulation key")));
     }
-    let (ciphertext, mut secret) = mlkem768::encapsulate(&key, *drawn.expose());
+    let mut copy = *drawn.expose();
+    let (ciphertext, mut secret) = mlkem768::encapsulate(&key, copy);
+    copy.zeroize();
     Ok((ciphertext.into(), Secret::take(&mut secret)))
 }
 

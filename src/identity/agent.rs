@@ -73,7 +73,7 @@ impl Signer for AgentSigner {
         self.public
     }
 
-    /// Asynchronous inside a tokio runtime; blocking elsewhere, for 60 s at most: the agent may ask its user.
+    /// Asynchronous inside a tokio runtime, which must have its IO driver; blocking elsewhere, until nothing comes for 60 s: the agent may ask its user.
     fn sign<'a>(&'a self, input: &'a SignatureInput) -> SignFuture<'a> {
         Box::pin(async move {
             #[cfg(feature = "tokio")]

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::{Alert, Error, Failure};
 use crate::handshake::{Target, initiate, respond};
 use crate::identity::PeerId;
+use crate::net::listener::linger;
 use crate::role::Stage;
 use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream};
 
@@ -69,8 +70,15 @@ impl Config {
         let step = respond(self, &mut SysRng)?;
         let mut seen = Seen::new(Stage::Hello);
         let establish = plain(io, self, address, &mut seen);
-        let established = establish.run(step, BytesMut::new(), self.handshake_timeout).await;
-        established.map(|(stream, _)| stream).map_err(|(error, _)| error)
+        match establish.run(step, BytesMut::new(), self.handshake_timeout).await {
+            Ok((stream, _)) => Ok(stream),
+            Err((error, io)) => {
+                if !seen.silent {
+                    linger(io).await;
+                }
+                Err(error)
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -319,7 +319,7 @@ impl Drop for CloseOnDrop {
 
 /// Discards what the peer still sends, for a short while: closing with bytes unread would reset the connection and take
 /// with it what the peer was told.
-async fn linger(mut io: TcpStream) {
+pub(super) async fn linger(mut io: impl AsyncRead + Unpin) {
     let discard = async {
         let mut scratch = [0; 1_024];
         let mut left = LINGER_LEN;

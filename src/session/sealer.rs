@@ -32,6 +32,8 @@ struct Live {
     key: SealingKey,
     secret: TrafficSecret,
     pace: Pace,
+    /// A rekey could not be made: nothing but an alert may be sealed any more.
+    broken: Option<Error>,
     log: Option<(Role, SessionLog)>,
 }
 
@@ -59,7 +61,7 @@ impl Sealer {
     }
 
     fn with(secret: TrafficSecret, key: SealingKey) -> Self {
-        let live = Live { key, secret, pace: Pace::default(), log: None };
+        let live = Live { key, secret, pace: Pace::default(), broken: None, log: None };
         Sealer { live: Ok(live), padding: Padding::None, policy: RekeyPolicy::default() }
     }
 
@@ -113,6 +115,7 @@ impl Sealer {
     /// # Errors
     /// As [`Sealer::seal_data`].
     pub fn seal_end(&mut self, output: &mut BytesMut) -> Result<(), Error> {
+        self.check()?;
         self.seal(KIND_END, 0, core::iter::empty(), self.padding.of(0), output)?;
         self.poison(Error::Misuse(Misuse::WriteAfterEnd));
         Ok(())
@@ -148,7 +151,7 @@ impl Sealer {
     ///
     /// # Errors
     /// [`Misuse::RekeyStorm`] if the peer would refuse one so soon, which ends nothing; [`Error::Entropy`]; a zero secret with the peer's
-    /// share; else as [`Sealer::seal_data`].
+    /// share; else as [`Sealer::seal_data`]. After a failure only [`Sealer::seal_alert`] works, for the alert that it calls for.
     pub fn rekey(
         &mut self,
         shares: &mut Shares,
@@ -158,11 +161,17 @@ impl Sealer {
     ) -> Result<(), Error> {
         // [RK-2]
         let live = self.live.as_mut().map_err(|error| error.clone())?;
+        if let Some(error) = &live.broken {
+            return Err(error.clone());
+        }
         if !live.pace.budget.allows_rekey() {
             return Err(Error::Misuse(Misuse::RekeyStorm));
         }
         let result = self.rekey_now(shares, now, rng, output);
-        result.inspect_err(|error| self.poison(error.clone()))
+        if let (Err(error), Ok(live)) = (&result, &mut self.live) {
+            live.broken = Some(error.clone());
+        }
+        result
     }
 
     fn rekey_now(
@@ -203,7 +212,8 @@ impl Sealer {
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), Error> {
-        self.live.as_ref().map(|_| ()).map_err(Clone::clone)
+        let live = self.live.as_ref().map_err(Clone::clone)?;
+        live.broken.clone().map_or(Ok(()), Err)
     }
 
     /// Ends this direction because of an error elsewhere. The key is wiped; the first error stays.
@@ -229,6 +239,7 @@ impl Sealer {
 
     /// [RE-2] The last number is kept for END, an alert or a rekey.
     fn check_room(&self, len: usize) -> Result<(), Error> {
+        self.check()?;
         let live = self.live.as_ref().map_err(Clone::clone)?;
         if live.key.has_room(len) { Ok(()) } else { Err(Error::Exhausted) }
     }

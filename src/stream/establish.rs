@@ -31,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) sending: bool,
     /// Our own signer is awaited, not the peer.
     pub(crate) signing: bool,
+    /// Bytes that came.
+    pub(crate) received: usize,
 }
 
 /// How a handshake gets on, for people who want to watch it.
@@ -101,7 +103,7 @@ pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
-        Seen { stage, peer: None, service: None, silent: false, sending: false, signing: false }
+        Seen { stage, peer: None, service: None, silent: false, sending: false, signing: false, received: 0 }
     }
 }
 
@@ -182,13 +184,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
     async fn swallow(&mut self) {
         // [NK-4]
         let mut scratch = [0; 1_024];
-        let mut left = SWALLOW_LEN;
+        // What came before the failure counts: all strangers get the same.
+        let mut left = SWALLOW_LEN.saturating_sub(self.seen.received);
         loop {
             let read = async {
                 if left == 0 {
                     return std::future::pending().await;
                 }
-                self.io.read(&mut scratch).await
+                let (limited, _) = scratch.split_at_mut(left.min(1_024));
+                self.io.read(limited).await
             };
             match tokio::select! {
                 read = read => read,
@@ -327,6 +331,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         match read {
             Ok(0) => Err(need.truncated().into()),
             Ok(bytes) => {
+                self.seen.received += bytes;
                 (self.observer)(&Milestone::Received { bytes });
                 Ok(Step::NeedInput(need))
             }

@@ -69,7 +69,7 @@ impl Latch {
             Call::Flush => write.poll_flush(io, cx).map_ok(|()| 0),
             Call::Shutdown => write.poll_shutdown(io, cx).map_ok(|()| 0),
         };
-        write.set_asleep(polled.is_pending());
+        write.set_sleeper(polled.is_pending().then(|| cx.waker().clone()));
         match polled {
             Poll::Pending => {
                 // Reading may fail in another task meanwhile, or has just now: then this call must not sleep on.
@@ -80,6 +80,12 @@ impl Latch {
             Poll::Ready(Err(fault @ Fault::Io(..))) => Poll::Ready(Err(self.note(reason(io, cx).unwrap_or(fault)))),
             polled => self.note_poll(polled),
         }
+    }
+
+    /// Lets a failure wake this task. To be called before it sleeps.
+    pub(crate) fn park(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        *self.sleeping_writer() = Some(cx.waker().clone());
+        self.check()
     }
 
     fn sleeping_writer(&self) -> MutexGuard<'_, Option<Waker>> {

@@ -115,7 +115,7 @@ impl<W: AsyncWrite + Unpin> WriteHalf<W> {
     /// The failure that ended the session.
     pub async fn keep_alive(&mut self) -> io::Result<Infallible> {
         std::future::poll_fn(|cx| {
-            self.latch.check()?;
+            self.latch.park(cx)?;
             let polled = self.write.poll_keep_alive(&mut self.io, cx);
             self.latch.note_poll(polled)
         })

@@ -3,14 +3,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::config::MAX_IDLE;
 use crate::crypto::schedule::Exporter;
 use crate::error::Error;
 use crate::session::{Opener, Sealer, SessionInfo, Shares};
@@ -64,6 +65,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(span: Duration) -> Self {
+        let span = span.clamp(Duration::from_millis(1), MAX_IDLE);
         Patience { span, since: Instant::now(), timer: None }
     }
 
@@ -76,7 +78,9 @@ impl Patience {
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let end = self.since + self.span;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            // A task that has computed for long looks at the transport once more before it gives up.
+            let at_least = Instant::now() + GRACE;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end.max(at_least))));
             ready!(timer.as_mut().poll(cx));
             if Instant::now() >= end {
                 self.timer = None;
@@ -86,3 +90,22 @@ impl Patience {
         }
     }
 }
+
+/// A waker that wakes two tasks; the second alone if there is no first.
+pub(crate) fn join(first: Option<&Waker>, second: &Waker) -> Waker {
+    match first {
+        Some(first) if !first.will_wake(second) => Waker::from(Arc::new(Both(first.clone(), second.clone()))),
+        _ => second.clone(),
+    }
+}
+
+struct Both(Waker, Waker);
+
+impl Wake for Both {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+        self.1.wake_by_ref();
+    }
+}
+
+const GRACE: Duration = Duration::from_millis(20);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::error::Error;
 use crate::failure::Fault;
 use crate::session::{Event, Opener, Progress};
-use crate::stream::link::{Link, Patience};
+use crate::stream::link::{Link, Patience, join};
 
 pub(crate) struct ReadState {
     opener: Opener,
@@ -115,10 +115,14 @@ impl ReadState {
         io: &mut R,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        // Whoever waits by reading is woken by the transport as well, and when the verdict is known whatever it is.
+        let both = join(self.reader.as_ref(), cx.waker());
+        let mut cx = Context::from_waker(&both);
         while self.opener.awaits_verdict() {
-            ready!(self.poll_record(io, cx))?;
+            if ready!(self.poll_record(io, &mut cx)).is_err() {
+                break;
+            }
         }
-        // What was read along with the verdict is there for him.
         self.reader.take().into_iter().for_each(Waker::wake);
         Poll::Ready(self.opener.check().map_err(Fault::from))
     }

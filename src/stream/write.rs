@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -15,7 +15,7 @@ use tokio::task::{consume_budget, unconstrained};
 use crate::error::{Alert, Error};
 use crate::failure::Fault;
 use crate::session::Sealer;
-use crate::stream::link::{Link, Patience};
+use crate::stream::link::{Link, Patience, join};
 
 #[derive(Debug)]
 pub(crate) struct WriteState {
@@ -24,8 +24,8 @@ pub(crate) struct WriteState {
     sealed: BytesMut,
     /// END or an alert has been sealed.
     ended: bool,
-    /// The last call waits: the transport will wake up whoever made it, and only him.
-    asleep: bool,
+    /// Whoever made the last call, if it waits. Others that use the transport meanwhile let it wake him as well.
+    sleeper: Option<Waker>,
     /// After how long without sending we send something.
     keep_alive: Option<Patience>,
     link: Arc<Link>,
@@ -33,7 +33,7 @@ pub(crate) struct WriteState {
 
 impl WriteState {
     pub(crate) fn new(sealer: Sealer, link: Arc<Link>) -> Self {
-        WriteState { sealer, sealed: BytesMut::new(), ended: false, asleep: false, keep_alive: None, link }
+        WriteState { sealer, sealed: BytesMut::new(), ended: false, sleeper: None, keep_alive: None, link }
     }
 
     pub(crate) fn set_keep_alive(&mut self, interval: Option<Duration>) {
@@ -46,14 +46,17 @@ impl WriteState {
         io: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Infallible, Fault>> {
+        if let Poll::Ready(Err(fault)) = self.drain_beside(io, cx) {
+            return Poll::Ready(Err(fault));
+        }
         while let Some(patience) = self.keep_alive.as_mut().filter(|_| !self.ended) {
             ready!(patience.poll_over(cx));
             patience.restart();
-            // Where the transport is full, or a writer sleeps, the peer has enough to read.
-            if self.sealed.is_empty() && !self.asleep && self.sealer.check().is_ok() {
+            // Where the transport is full the peer has enough to read, and the rest goes out above.
+            if self.sealed.is_empty() && self.sealer.check().is_ok() {
                 self.link.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
                 self.sealer.seal_keepalive(&mut self.sealed)?;
-                if let Poll::Ready(Err(fault)) = self.poll_drain(io, cx) {
+                if let Poll::Ready(Err(fault)) = self.drain_beside(io, cx) {
                     return Poll::Ready(Err(fault));
                 }
             }
@@ -61,16 +64,22 @@ impl WriteState {
         Poll::Pending
     }
 
-    pub(crate) fn set_asleep(&mut self, asleep: bool) {
-        self.asleep = asleep;
+    pub(crate) fn set_sleeper(&mut self, sleeper: Option<Waker>) {
+        self.sleeper = sleeper;
     }
 
-    /// Hands on what waits, on behalf of a reader; not if a writer sleeps, who would not be woken up then.
+    /// Hands on what waits, on behalf of a reader. A failure shows at the next write.
     pub(crate) fn drain_for_reader<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) {
-        if !self.asleep {
-            // A failure shows at the next write.
-            let _ = self.poll_drain(io, cx);
+        let _ = self.drain_beside(io, cx);
+    }
+
+    /// Hands on what waits, for somebody else than a writer, who may have been dropped or may sleep: the transport wakes both.
+    fn drain_beside<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.sealed.is_empty() {
+            return Poll::Ready(Ok(()));
         }
+        let both = join(self.sleeper.as_ref(), cx.waker());
+        self.poll_drain(io, &mut Context::from_waker(&both))
     }
 
     /// Seals one record and hands it on. It counts as written once it is sealed: it is kept until the transport has it.

@@ -6,6 +6,7 @@ use aes_gcm::Aes256Gcm;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use ed25519_dalek::{Signer, SigningKey};
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroize;
 
 use crate::crypto::suite::Aead;
 use crate::error::Error;
@@ -29,7 +30,9 @@ pub(crate) enum Cipher {
 
 impl Agreement {
     pub(crate) fn new(secret: &Secret<X25519_LEN>) -> Result<Self, Error> {
-        let key = StaticSecret::from(*secret.expose());
+        let mut copy = *secret.expose();
+        let key = StaticSecret::from(copy);
+        copy.zeroize();
         let share = PublicKey::from(&key).to_bytes();
         Ok(Agreement { key, share })
     }
