@@ -6,12 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use countersign::role::Role;
-use countersign_fuzz::parties::{Machine, honest_frames, identity, key, split};
+use countersign_fuzz::parties::{Machine, honest_frames, identity, key, split, wide_config};
 
 fn main() {
     let frames = honest_frames(b"seed", 1);
     let [hello, reply, auth_r, auth_i, verdict] = [0, 1, 2, 3, 4].map(|i| &frames[i][..]);
     let x25519 = &hello[42..];
+    let [wide_hello, wide_reply, wide_auth_r] = wide_frames(false);
+    let [tagged_hello, ..] = wide_frames(true);
 
     // Bodies and plaintexts.
     let mut wide = vec![0, 1];
@@ -27,6 +29,8 @@ fn main() {
     save("cursor_message", "hello", &hello[4..]);
     save("cursor_message", "hello-unknown-suites", &wide);
     save("cursor_message", "hello-trailing", &[&hello[4..], &[0]].concat());
+    save("cursor_message", "hello-hybrid", &wide_hello[4..]);
+    save("cursor_message", "hello-tagged", &tagged_hello[4..]);
     save("cursor_message", "hello-version", &[&[0, 2], &hello[6..]].concat());
     save("cursor_message", "hello-reply", &reply[4..]);
     save("cursor_message", "auth-r", &auth);
@@ -106,8 +110,13 @@ fn main() {
         (2, "verdict", verdict.to_vec()),
         (2, "alert", vec![0xC6, 0, 0, 1, 99]),
         (2, "unknown", vec![0x00]),
+        (0x80, "hybrid-both", [&wide_reply[..], &wide_auth_r].concat()),
+        (0x80, "hybrid-short", [&wide_reply[..1], &[0, 0, 68], &wide_reply[4..72]].concat()),
+        (0x80, "hybrid-zero-share", [&wide_reply[..40], &[0; 32], &wide_reply[72..]].concat()),
+        (0x80, "classical", reply.to_vec()),
+        (0xC1, "network-auth-r", wide_auth_r.clone()),
     ] {
-        save("initiator_feed", &format!("{state}-{name}"), &[&[state], cut, &bytes].concat());
+        save("initiator_feed", &format!("{state:x}-{name}"), &[&[state], cut, &bytes].concat());
     }
     for (state, name, bytes) in [
         (0, "hello", hello.to_vec()),
@@ -120,8 +129,19 @@ fn main() {
         (1, "auth-i", auth_i.to_vec()),
         (1, "again", hello.to_vec()),
         (1, "record", verdict.to_vec()),
+        (0, "hybrid", wide_hello.clone()),
+        (0, "tagged", tagged_hello.clone()),
+        (0x80, "hybrid", wide_hello.clone()),
+        (0x80, "hybrid-bad-key", with(&wide_hello, wide_hello.len() - 1_184, &[0xFF, 0xFF])),
+        (0x80, "hybrid-long-key", [&[0xC1, 0, 2, 0xB0], &wide_hello[4..692]].concat()),
+        (0x80, "classical", hello.to_vec()),
+        (0xC0, "tagged", tagged_hello.clone()),
+        (0xC0, "untagged", wide_hello.clone()),
+        (0xC0, "short", hello.to_vec()),
+        (0xC0, "tls", b"\x16\x03\x01\x02\x00".to_vec()),
+        (0xC1, "again", tagged_hello.clone()),
     ] {
-        save("responder_feed", &format!("{state}-{name}"), &[&[state], cut, &bytes].concat());
+        save("responder_feed", &format!("{state:x}-{name}"), &[&[state], cut, &bytes].concat());
     }
     save("responder_feed", "whole", &[&[0, 0], hello].concat());
 
@@ -172,8 +192,51 @@ fn main() {
         ("over-long", &[0, 6, 0x81, 251, 2, 13]),
         ("poison", &[0, 0, 4, 15, 1, 13, 15, 2, 3]),
         ("truncated", &[0, 0, 4, 12, 9, 15, 0, 13]),
+        ("rekey", &[0, 0, 9, 16, 0, 9, 16, 19, 13, 16, 0, 5, 3, 13]),
+        ("rekey-aes", &[4, 0, 9, 16, 0, 9, 13, 3, 13]),
+        ("rekey-crossing", &[0, 24, 16, 27, 16, 24, 0, 9, 13, 27, 24, 16, 27, 16, 0, 9, 13, 3, 13]),
+        ("rekey-at-limit", &[2, 0, 5, 0, 5, 0, 5, 0, 5, 16, 0, 5, 3, 13]),
+        ("rekey-too-late", &[6, 5, 1, 7, 5, 1, 7, 5, 1, 7, 5, 1, 7, 16, 13]),
+        ("rekey-early", &[1, 16, 13]),
+        (
+            "rekey-storm",
+            &[0, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 19, 19, 19, 19, 16, 16, 13],
+        ),
+        (
+            "rekey-forged-storm",
+            &[
+                0, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10,
+                22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 22, 0x10, 13,
+            ],
+        ),
+        ("rekey-forged", &[0, 24, 22, 0x00, 13, 22, 0x10, 0, 5, 13]),
+        ("rekey-forged-stale", &[0, 24, 22, 0x00, 22, 0x02, 13]),
+        ("rekey-forged-ahead", &[0, 22, 0x18, 13]),
+        ("rekey-forged-zero", &[0, 24, 22, 0xC0, 13]),
+        ("rekey-bad-share", &[0, 30, 0x03, 16, 0, 5, 13]),
+        ("rekey-short", &[0, 6, 6, 39, 0, 13]),
+        ("keepalive", &[0, 19, 21, 1, 0, 0, 19, 13]),
+        ("keepalive-with-content", &[0, 6, 7, 1, 0, 13]),
+        ("padding-block", &[0, 21, 2, 3, 0xE8, 0, 10, 0, 251, 16, 19, 4, 5, 1, b'x', 13]),
+        ("padding-power", &[0, 21, 1, 0, 0, 0, 10, 0, 251, 0, 250, 16, 3, 13]),
     ] {
         save("session_ops", name, operations);
+    }
+
+    // AEAD, padding and policies, operations; the other side's have 0x80.
+    for (name, operations) in [
+        ("echo", &[0, 0, 9, 11, 0x80, 9, 0x8B, 15, 0, 11, 0x8F, 0, 0x8B][..]),
+        ("crossing", &[0, 3, 0x83, 0, 9, 0x80, 9, 11, 0x8B, 3, 0x83, 0x83, 3, 0, 9, 0x80, 9, 0x8B, 11, 3, 0, 9]),
+        ("lagging", &[0, 3, 3, 3, 0, 9, 0x83, 0x83, 0x83, 11, 0x83, 3, 0x8B, 3, 0x80, 20, 0, 20]),
+        ("storm", &[1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6, 6, 6, 6, 3, 3, 11]),
+        ("policy", &[0x30, 0, 150, 0, 150, 0x80, 199, 11, 0x80, 199, 0x8B, 0, 150, 13, 70, 0x86, 6, 11, 0x8B, 6]),
+        ("policy-padded", &[0x15, 0, 9, 0, 9, 0x80, 9, 11, 0x8B, 0, 9, 0x83, 0x8B, 0, 9]),
+        ("pieces", &[7, 0, 100, 3, 0, 100, 7, 3, 7, 1, 7, 200, 8, 90, 9, 2, 10, 4]),
+        ("flip", &[0, 0, 9, 3, 0, 9, 14, 1, 30, 11, 0, 9, 11, 0x83, 0x80, 9, 0x8B]),
+        ("flip-length", &[0, 3, 0, 9, 14, 0, 20, 11, 0, 200, 200, 11]),
+        ("after-end", &[0, 15, 0, 3, 6, 0, 9, 0x83, 0x80, 9, 11, 0x8B]),
+    ] {
+        save("rekey_pair", name, operations);
     }
 
     // Halves or not, the transport's script, operations.
@@ -191,6 +254,11 @@ fn main() {
         ("full", 0, &[14, 0, 50, 3, 0, 5]),
         ("abort", 0, &[0, 50, 15, 9, 0x85, 200, 0x85, 1, 0, 5]),
         ("nothing", 0, &[0, 0, 5, 0, 7, 0, 2, 0]),
+        ("rekey", 0xC4, &[0, 20, 0, 120, 0x84, 100, 90, 0x80, 150, 0x80, 20, 4, 100, 200, 0, 9, 0, 9, 4, 0, 0x84, 0]),
+        ("rekey-halves", 0xFB, &[0, 250, 0x85, 200, 100, 0x80, 251, 5, 253, 0, 9, 0x80, 9, 3, 0x83]),
+        ("rekey-tamper", 0x60, &[0, 150, 0, 150, 9, 5, 80, 0x85, 60, 0x85, 250, 0x80, 5]),
+        ("padded", 0x28, &[0, 20, 2, 250, 0x85, 60, 0x85, 250, 0x80, 5, 5, 9]),
+        ("padded-power", 0x1C, &[0, 20, 2, 251, 0x85, 60, 0x85, 251, 0x80, 5, 5, 9]),
     ] {
         save("stream_schedule", name, &[&[choice], slow, operations].concat());
     }
@@ -203,6 +271,27 @@ const ORDER_8: [u8; 32] = [
     0xE0, 0xEB, 0x7A, 0x7C, 0x3B, 0x41, 0xB8, 0xAE, 0x16, 0x56, 0xE3, 0xFA, 0xF1, 0x9F, 0xC4, 0x6A, 0xDA, 0x09, 0x8D,
     0xEB, 0x9C, 0x32, 0xB1, 0xFD, 0x86, 0x62, 0x05, 0x16, 0x5F, 0x49, 0xB8, 0x00,
 ];
+
+/// HELLO, HELLO_REPLY and AUTH_R of parties that have all suites, with a network key or without.
+fn wide_frames(network: bool) -> [Vec<u8>; 3] {
+    let party = |role, stream| Machine::with(wide_config(role, network), role, b"seed", stream, false);
+    let (mut initiator, mut responder) = (party(Role::Initiator, 1), party(Role::Responder, 2));
+    let hello = initiator.output.split();
+    responder.feed(&hello);
+    let answer = responder.output.split();
+    initiator.feed(&answer);
+    responder.feed(&initiator.output.split());
+    initiator.feed(&responder.output.split());
+    assert!(initiator.accepted && responder.accepted, "an honest hybrid handshake fails");
+    let [reply, auth_r] = split(&answer).try_into().expect("two frames");
+    [hello.to_vec(), reply, auth_r]
+}
+
+fn with(bytes: &[u8], at: usize, new: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + new.len()].copy_from_slice(new);
+    bytes
+}
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
 use countersign::config::Config;
+use countersign::crypto::network::NetworkKey;
 use countersign::crypto::suite::{Aead, Suite};
 use countersign::error::Error;
 use countersign::handshake::{NeedInput, Step, Target, initiate, respond};
@@ -56,6 +57,33 @@ pub fn config(role: Role) -> &'static Config {
     }
 }
 
+/// The network key of those that have one.
+pub fn network_key() -> NetworkKey {
+    NetworkKey::take(&mut [0x44; 32]).expect("a key")
+}
+
+/// As [`config`], with all suites, in this order, and with a network key or without.
+pub fn wide_config(role: Role, network: bool) -> &'static Config {
+    static CONFIGS: LazyLock<[[Config; 2]; 2]> = LazyLock::new(|| {
+        [Role::Initiator, Role::Responder].map(|role| {
+            let wide = config(role).clone().suites(WIDE);
+            [wide.clone(), wide.network_key(network_key())]
+        })
+    });
+    match role {
+        Role::Initiator => &CONFIGS[0][usize::from(network)],
+        Role::Responder => &CONFIGS[1][usize::from(network)],
+    }
+}
+
+/// The suites of a wide party, most preferred first: numbers 2, 1, 4, 3.
+const WIDE: [Suite; 4] = [
+    Suite::X25519MlKem768ChaCha20Poly1305Sha256,
+    Suite::X25519ChaCha20Poly1305Sha256,
+    Suite::X25519MlKem768Aes256GcmSha256,
+    Suite::X25519Aes256GcmSha256,
+];
+
 /// A generator that depends on all of `data` (FNV-1a) and on `stream`.
 pub fn rng(data: &[u8], stream: u64) -> ChaCha8Rng {
     let digest = data.iter().fold(0xCBF2_9CE4_8422_2325_u64 ^ stream, |digest, byte| {
@@ -66,7 +94,7 @@ pub fn rng(data: &[u8], stream: u64) -> ChaCha8Rng {
 
 /// One side of a connection.
 pub struct Machine {
-    role: Role,
+    config: &'static Config,
     state: State,
     eager: bool,
     input: BytesMut,
@@ -99,19 +127,25 @@ enum State {
 }
 
 impl Machine {
-    /// An honest party whose randomness is that of `data` and `stream`; an eager initiator does not wait for the verdict.
+    /// An honest party whose randomness is that of `data` and `stream`; an eager initiator does not wait for the
+    /// verdict.
     pub fn new(role: Role, data: &[u8], stream: u64, eager: bool) -> Self {
+        Self::with(config(role), role, data, stream, eager)
+    }
+
+    /// The same, with another configuration.
+    pub fn with(config: &'static Config, role: Role, data: &[u8], stream: u64, eager: bool) -> Self {
         let mut rng = rng(data, stream);
         let mut output = BytesMut::new();
         let step = match role {
             Role::Initiator => {
                 let target = Target { peer: Some(PeerId::Key(key(Role::Responder))), service: SERVICE.into() };
-                initiate(config(role), target, &mut rng, &mut output)
+                initiate(config, target, &mut rng, &mut output)
             }
-            Role::Responder => respond(config(role), &mut rng),
+            Role::Responder => respond(config, &mut rng),
         };
         let mut machine = Machine {
-            role,
+            config,
             state: State::Over,
             eager,
             input: BytesMut::new(),
@@ -192,12 +226,12 @@ impl Machine {
                 Step::VerifyPeer(verify) => {
                     let request = verify.request(None);
                     self.asked = Some(*request.public_key());
-                    let decision = now(config(self.role).trust().decide(&request));
+                    let decision = now(self.config.trust().decide(&request));
                     verify.decide(decision, &mut self.output).map_err(|failure| failure.error)?
                 }
                 Step::Sign(sign) => {
                     self.signed = true;
-                    let signature = now(config(self.role).signer().sign(sign.input()));
+                    let signature = now(self.config.signer().sign(sign.input()));
                     sign.signed(signature, &mut self.output).map_err(|failure| failure.error)?
                 }
                 Step::Complete(session) => {

@@ -18,13 +18,14 @@ use super::reader::Reader;
 use super::rules::{self, Front, Says};
 use super::shares::{self, Made, Numbers};
 
-/// Input: a byte whose lowest bit makes the receiver wait for a VERDICT, whose next bit puts the counters near their limit and
-/// whose third chooses AES-256-GCM, then operations with their arguments: seal, end, alert, keepalive, rekey, padding, any record at
-/// all, REKEY records of the other direction, edits of what is on the way, open, finish.
+/// Input: a byte whose lowest bit makes the receiver wait for a VERDICT, whose next bit puts the counters near their
+/// limit and whose third chooses AES-256-GCM, then operations with their arguments: seal, end, alert, keepalive, rekey,
+/// padding, any record at all, REKEY records of the other direction, edits of what is on the way, open, finish.
 ///
-/// What is sealed has the bytes of the specification under the next counter ([RE-2], [RE-4]), and after REKEY under the next
-/// secret ([RK-1]). What is opened is judged as it says ([RE-1], [RE-3], [RE-5], [RE-6], [RE-9], [RE-10], [RK-2] to [RK-6], [HS-21] to
-/// [HS-23], [AL-4]): data out is data in, up to the first fault. The first error repeats. No private half is kept longer than it may be named.
+/// What is sealed has the bytes of the specification under the next counter ([RE-2], [RE-4]), and after REKEY under the
+/// next secret ([RK-1]). What is opened is judged as it says ([RE-1], [RE-3], [RE-5], [RE-6], [RE-9], [RE-10], [RK-2]
+/// to [RK-6], [HS-21] to [HS-23], [AL-4]): data out is data in, up to the first fault. The first error repeats. No
+/// private half is kept longer than it may be named.
 pub fn session_ops(data: &[u8]) {
     let mut reader = Reader::new(data);
     let choice = reader.u8();

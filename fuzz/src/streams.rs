@@ -3,28 +3,32 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU16;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use countersign::Stream;
 use countersign::crypto::agreement::SharedSecret;
 use countersign::crypto::schedule::{EarlySecret, Exporter, TrafficSecret};
+use countersign::crypto::suite::Suite;
 use countersign::error::{Alert, Error, Misuse};
 use countersign::role::Role;
 use countersign::secret::Secret;
-use countersign::session::{Opener, Sealer, Session, SessionInfo, Shares};
+use countersign::session::{Opener, Padding, RekeyPolicy, Sealer, Session, SessionInfo, Shares};
 use countersign::stream::{IntoSplit, ReadHalf, WriteHalf, protocol_error};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::parties::Machine;
 use super::reader::Reader;
 
-/// Input: a byte whose two lowest bits split the streams into halves, a byte with the length of the transport's script and the
-/// script, one byte for each of its calls, then operations: a byte with the side (highest bit) and the sort, and
-/// its arguments.
+/// Input: a byte whose two lowest bits split the streams into halves, whose next two choose the suite, whose next two
+/// the padding, and whose highest two make the rekey policies of the sides tiny; a byte with the length of the
+/// transport's script and the script, one byte for each of its calls, then operations: a byte with the side (highest
+/// bit) and the sort, and its arguments.
 ///
 /// * Bytes out are bytes in, in order; the end is clean only after all of them and the peer's END; anything else is an error,
 ///   which every later call repeats.
@@ -36,7 +40,7 @@ pub fn stream_schedule(data: &[u8]) {
     let script: VecDeque<u8> = reader.short().iter().copied().collect();
     let wire = Rc::new(RefCell::new(Wire { pipes: Default::default(), script, pending: false }));
     let mut model = Model {
-        ends: [0, 1].map(|side| End::new(side, &wire, choice >> side & 1 == 1)),
+        ends: [0, 1].map(|side| End::new(side, &wire, choice)),
         sides: Default::default(),
         wire,
         faulty: false,
@@ -259,20 +263,25 @@ enum End {
 }
 
 impl End {
-    fn new(side: usize, wire: &Rc<RefCell<Wire>>, split: bool) -> Self {
+    fn new(side: usize, wire: &Rc<RefCell<Wire>>, choice: u8) -> Self {
         static INFOS: LazyLock<[SessionInfo; 2]> = LazyLock::new(infos);
-        let suite = INFOS[side].suite;
+        let suite = Suite::ALL[usize::from(choice >> 2 & 3)];
         let secret = |of: u8| TrafficSecret::take(&mut [of; 32]);
         let (sealing, opening) = if side == 0 { (1, 2) } else { (2, 1) };
-        let session = Session {
+        let mut session = Session {
             sealer: Sealer::new(secret(sealing), suite.aead()).expect("keys"),
             opener: Opener::new(secret(opening), suite.aead()).expect("keys"),
             shares: Shares::new(),
             exporter: exporter(),
             info: INFOS[side].clone(),
         };
+        session.info.suite = suite;
+        session.sealer.set_padding(padding(choice >> 4 & 3));
+        if choice >> (6 + side) & 1 == 1 {
+            session.sealer.set_rekey_policy(RekeyPolicy::new(100, Duration::MAX));
+        }
         let stream = Stream::new(Io { wire: wire.clone(), side }, session, BytesMut::new());
-        if split {
+        if choice >> side & 1 == 1 {
             let (read, write) = stream.into_split();
             End::Halves(read, write)
         } else {
@@ -327,6 +336,15 @@ impl End {
             End::Whole(stream) => Pin::new(stream).poll_shutdown(cx),
             End::Halves(_, write) => Pin::new(write).poll_shutdown(cx),
         }
+    }
+}
+
+fn padding(choice: u8) -> Padding {
+    match choice {
+        0 => Padding::None,
+        1 => Padding::PowerOfTwo,
+        2 => Padding::Block(NonZeroU16::new(100).expect("not zero")),
+        _ => Padding::Block(NonZeroU16::MAX),
     }
 }
 
