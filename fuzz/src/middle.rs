@@ -1,34 +1,116 @@
 //! Whoever sits between two honest parties and edits what they send.
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
+use std::num::NonZeroU16;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
+use bytes::BytesMut;
+use countersign::config::Config;
+use countersign::crypto::suite::Suite;
 use countersign::error::Error;
 use countersign::role::Role;
+use countersign::session::{Padding, RekeyPolicy, Session};
+use rand_chacha::ChaCha8Rng;
 
-use super::parties::{Machine, SERVICE, honest_frames, key, split};
+use super::parties::{self, Machine, SERVICE, key, split};
 use super::reader::Reader;
 
-/// Input: a byte whose lowest bit makes the initiator eager, a byte with a length of data, then edits: a byte with the
+/// Input: a byte of choices (see [`Choice`]), a byte with a length of data, then edits: a byte with the
 /// direction (highest bit) and the number of the frame in it, a byte with the sort of edit, and its arguments.
 ///
 /// * Who completes agrees with the other on every byte of the handshake and on session, peer and service; if the initiator
-///   completes, so has the responder.
+///   completes, so has the responder. The suite is the one that both prefer, whatever becomes of the offer.
 /// * AUTH_I goes only to the responder that has proved itself ([HS-15]); an unauthenticated peer hears one ALERT at most
 ///   ([AL-1]).
 /// * Data arrives as it was sent, or an error comes instead ([RE-1], [RE-7], [HS-25]).
-/// * If nothing was edited, both complete and everything arrives.
+/// * A responder with a network key sends nothing before a HELLO of someone who has it ([NK-3]).
+/// * If nothing was edited, both complete and everything arrives, however often either side rekeys.
 pub fn man_in_middle(data: &[u8]) {
     let mut reader = Reader::new(data);
-    let eager = reader.u8() & 1 == 1;
+    let choice = Choice(reader.u8());
     let len = reader.len();
     let mut edits = Vec::new();
     while !reader.is_empty() && edits.len() < 12 {
         edits.push(Edit::read(&mut reader));
     }
-    let mut path = Path::new(eager, len, edits);
+    let mut path = Path::new(choice, len, edits);
     path.run();
     path.check();
+}
+
+/// 0x01: the initiator is eager. 0x06: the suite that both prefer; the first stands for the smallest handshake, which offers nothing
+/// else. 0x08: both have the network key. 0x30: padding. 0x40, 0x80: the initiator, the responder rekeys before every record.
+#[derive(Clone, Copy)]
+struct Choice(u8);
+
+impl Choice {
+    fn is_eager(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    fn suite(self) -> Suite {
+        Suite::ALL[usize::from(self.0 >> 1 & 3)]
+    }
+
+    fn has_network_key(self) -> bool {
+        self.0 & 8 == 8
+    }
+
+    fn config(self, role: Role) -> &'static Config {
+        static CONFIGS: LazyLock<[Vec<Config>; 2]> = LazyLock::new(|| {
+            [Role::Initiator, Role::Responder].map(|role| (0..128).map(|bits| Choice(bits << 1).make(role)).collect())
+        });
+        let side = usize::from(role == Role::Responder);
+        &CONFIGS[side][usize::from(self.0 >> 1)]
+    }
+
+    fn make(self, role: Role) -> Config {
+        let mut config = parties::config(role).clone();
+        let first = self.suite();
+        if first != Suite::ALL[0] {
+            let others = Suite::ALL.into_iter().filter(|suite| *suite != first);
+            config = config.suites([first].into_iter().chain(others));
+        }
+        if self.has_network_key() {
+            config = config.network_key(parties::network_key());
+        }
+        config = match self.0 >> 4 & 3 {
+            0 => config,
+            1 => config.padding(Padding::PowerOfTwo),
+            2 => config.padding(Padding::Block(NonZeroU16::new(100).expect("not zero"))).auth_padding(512),
+            _ => config.padding(Padding::Block(NonZeroU16::new(4_096).expect("not zero"))).auth_padding(4_096),
+        };
+        let own = if role == Role::Initiator { 0x40 } else { 0x80 };
+        // The time stands still here: what is left are the bytes.
+        let bytes = if self.0 & own == own { 1 } else { u64::MAX };
+        config.rekey(RekeyPolicy::new(bytes, Duration::MAX))
+    }
+
+    fn machine(self, role: Role, data: &[u8]) -> Machine {
+        let (stream, eager) = if role == Role::Initiator { (1, self.is_eager()) } else { (2, false) };
+        Machine::with(self.config(role), role, data, stream, eager)
+    }
+
+    /// The frames of an older session of the same parties: HELLO, HELLO_REPLY, AUTH_R, AUTH_I, VERDICT.
+    fn old(self) -> &'static [Vec<u8>] {
+        static OLD: [OnceLock<Vec<Vec<u8>>>; 256] = [const { OnceLock::new() }; 256];
+        OLD[usize::from(self.0)].get_or_init(|| {
+            let [mut initiator, mut responder] =
+                [Role::Initiator, Role::Responder].map(|role| self.machine(role, b"old"));
+            let mut frames = Vec::new();
+            for _ in 0..2 {
+                let sent = initiator.output.split();
+                responder.feed(&sent);
+                frames.extend(split(&sent));
+                let sent = responder.output.split();
+                initiator.feed(&sent);
+                frames.extend(split(&sent));
+            }
+            assert!(initiator.accepted && responder.accepted && frames.len() == 5, "an honest handshake fails");
+            frames
+        })
+    }
 }
 
 struct Edit<'a> {
@@ -78,6 +160,7 @@ impl<'a> Edit<'a> {
 
 /// The parties are number 0, the initiator, and number 1.
 struct Path<'a> {
+    choice: Choice,
     machines: [Machine; 2],
     edits: Vec<Edit<'a>>,
     /// To whom, and what.
@@ -87,28 +170,29 @@ struct Path<'a> {
     sent: [Vec<Vec<u8>>; 2],
     /// Bytes as each party got them.
     got: [Vec<u8>; 2],
-    /// What each party writes once it may.
+    /// What each party writes once it may, in two rounds, and how many of these it has written.
     data: [Vec<u8>; 2],
-    has_written: [bool; 2],
+    rounds: [usize; 2],
+    /// What each party draws the shares of its rekeys from.
+    rngs: [ChaCha8Rng; 2],
     /// Something was left out or put elsewhere that `got` alone may not show.
     reflected: bool,
 }
 
 impl<'a> Path<'a> {
-    fn new(eager: bool, len: usize, edits: Vec<Edit<'a>>) -> Self {
+    fn new(choice: Choice, len: usize, edits: Vec<Edit<'a>>) -> Self {
         let bytes: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0]).collect();
         Path {
-            machines: [
-                Machine::new(Role::Initiator, b"live", 1, eager),
-                Machine::new(Role::Responder, b"live", 2, false),
-            ],
+            choice,
+            machines: [Role::Initiator, Role::Responder].map(|role| choice.machine(role, b"live")),
             edits,
             queue: VecDeque::new(),
             held: [None, None],
             sent: [Vec::new(), Vec::new()],
             got: [Vec::new(), Vec::new()],
             data: [[b"from the initiator", &bytes[..]].concat(), [b"from the responder", &bytes[..]].concat()],
-            has_written: [false; 2],
+            rounds: [0; 2],
+            rngs: [3, 4].map(|stream| parties::rng(b"live", stream)),
             reflected: false,
         }
     }
@@ -148,7 +232,7 @@ impl<'a> Path<'a> {
                     self.reflected = true;
                     self.queue.push_back((from, frames.concat()));
                 }
-                apply(&edit.what, from, &mut frames);
+                apply(&edit.what, from, self.choice, &mut frames);
             }
             let bytes = frames.concat();
             if hold && self.held[from].is_none() {
@@ -160,23 +244,26 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// Writes three records and END, once there is a session.
+    /// Writes two records once there is a session, and the rest and END when something has come since.
     fn write(&mut self, from: usize) {
         let Some(session) = self.machines[from].session() else { return };
-        if self.has_written[from] || session.sealer.check().is_err() {
+        assert_eq!(session.info.suite, self.choice.suite(), "another suite than both prefer");
+        assert!(session.shares.kept() <= 2, "more than two private halves");
+        if self.rounds[from] == 2 || session.sealer.check().is_err() {
             return;
         }
-        self.has_written[from] = true;
-        let mut output = bytes::BytesMut::new();
         let (head, tail) = self.data[from].split_at(5);
-        for part in [&head[..2], &head[2..], tail] {
-            let taken = session.sealer.seal_data([part].into_iter(), &mut output).expect("an open session");
-            assert_eq!(taken, part.len().min(65_536));
-            if taken < part.len() {
-                session.sealer.seal_data([&part[taken..]].into_iter(), &mut output).expect("an open session");
-            }
+        let rng = &mut self.rngs[from];
+        let mut output = BytesMut::new();
+        if self.rounds[from] == 0 {
+            send(session, &head[..2], rng, &mut output);
+            send(session, &head[2..], rng, &mut output);
+        } else {
+            send(session, tail, rng, &mut output);
+            rekey_if_due(session, rng, &mut output);
+            session.sealer.seal_end(&mut output).expect("an open session");
         }
-        session.sealer.seal_end(&mut output).expect("an open session");
+        self.rounds[from] += 1;
         self.machines[from].output.extend_from_slice(&output);
     }
 
@@ -214,6 +301,10 @@ impl<'a> Path<'a> {
             }
             check_grammar(to, &self.sent[to]);
         }
+        if self.choice.has_network_key() && !self.sent[1].is_empty() {
+            let known = [&self.sent[0][0], &self.choice.old()[0]].iter().any(|hello| self.got[1].starts_with(hello));
+            assert!(known, "[NK-3] the responder speaks to someone without the network key");
+        }
         let unedited = !self.reflected && (0..2).all(|to| self.got[to] == self.sent[1 - to].concat());
         if unedited {
             assert!(initiator.accepted && responder.accepted, "{:?} {:?}", initiator.error, responder.error);
@@ -222,6 +313,20 @@ impl<'a> Path<'a> {
         for machine in &self.machines {
             assert!(!matches!(machine.error, Some(Error::Internal(_) | Error::Misuse(_))), "{:?}", machine.error);
         }
+    }
+}
+
+fn send(session: &mut Session, mut data: &[u8], rng: &mut ChaCha8Rng, output: &mut BytesMut) {
+    while !data.is_empty() {
+        rekey_if_due(session, rng, output);
+        let taken = session.sealer.seal_data([data].into_iter(), output).expect("an open session");
+        data = &data[taken..];
+    }
+}
+
+fn rekey_if_due(session: &mut Session, rng: &mut ChaCha8Rng, output: &mut BytesMut) {
+    if session.sealer.rekey_is_due(Duration::ZERO, session.shares.peer_number()) {
+        session.sealer.rekey(&mut session.shares, Duration::ZERO, rng, output).expect("it is due");
     }
 }
 
@@ -238,7 +343,7 @@ fn check_grammar(from: usize, sent: &[Vec<u8>]) {
     }
 }
 
-fn apply(what: &What<'_>, from: usize, frames: &mut Vec<Vec<u8>>) {
+fn apply(what: &What<'_>, from: usize, choice: Choice, frames: &mut Vec<Vec<u8>>) {
     let bytes = frames.concat();
     *frames = match *what {
         What::Flip(bit) if !bytes.is_empty() => {
@@ -252,7 +357,7 @@ fn apply(what: &What<'_>, from: usize, frames: &mut Vec<Vec<u8>>) {
         What::Truncate(len) => vec![bytes[..len.min(bytes.len())].to_vec()],
         What::Before(more) => vec![more.to_vec(), bytes],
         What::After(more) => vec![bytes, more.to_vec()],
-        What::Replay(number) => vec![old(from, number).to_vec()],
+        What::Replay(number) => vec![old(from, number, choice).to_vec()],
         What::Overwrite(at, more) => {
             let mut bytes = bytes;
             bytes.iter_mut().skip(at).zip(more).for_each(|(byte, new)| *byte = *new);
@@ -271,11 +376,10 @@ fn apply(what: &What<'_>, from: usize, frames: &mut Vec<Vec<u8>>) {
 }
 
 /// A frame of an older session: the usual one of this direction, or any.
-fn old(from: usize, number: usize) -> &'static [u8] {
-    static OLD: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| honest_frames(b"old", 1));
+fn old(from: usize, number: usize, choice: Choice) -> &'static [u8] {
     const BY_DIRECTION: [&[usize]; 2] = [&[0, 3], &[1, 2, 4]];
     match number {
-        0..=2 => &OLD[BY_DIRECTION[from][number % BY_DIRECTION[from].len()]],
-        _ => &OLD[number % 5],
+        0..=2 => &choice.old()[BY_DIRECTION[from][number % BY_DIRECTION[from].len()]],
+        _ => &choice.old()[number % 5],
     }
 }

@@ -190,7 +190,7 @@ impl<'a, T: Transport> Establish<'a, T> {
         }
         // The peer may not listen any more; that changes nothing.
         let said = self.io.write_all(&output).and_then(|()| self.io.flush()).and_then(|()| self.io.shutdown_write());
-        if said.is_ok() && self.before.is_some() {
+        if said.is_ok() && self.before.is_some() && !output.is_empty() {
             self.linger();
         }
     }
