@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use countersign::role::Role;
-use countersign_fuzz::parties::{Machine, honest_frames, identity, key, split, wide_config};
+use countersign_fuzz::parties::{Machine, identity, key, split, wide_config};
 
 fn main() {
     let frames = honest_frames(b"seed", 1);
@@ -331,4 +331,21 @@ fn check_states() {
     responder.feed(&initiator.output.split());
     initiator.feed(&responder.output.split());
     assert!(initiator.accepted && responder.accepted);
+}
+
+/// The frames of an honest handshake: HELLO, HELLO_REPLY, AUTH_R, AUTH_I, VERDICT.
+fn honest_frames(data: &[u8], stream: u64) -> Vec<Vec<u8>> {
+    let mut initiator = Machine::new(Role::Initiator, data, stream, false);
+    let mut responder = Machine::new(Role::Responder, data, stream + 1, false);
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        let output = initiator.output.split();
+        responder.feed(&output);
+        sent.extend(split(&output));
+        let output = responder.output.split();
+        initiator.feed(&output);
+        sent.extend(split(&output));
+    }
+    assert!(initiator.accepted && responder.accepted && sent.len() == 5, "an honest handshake fails");
+    sent
 }

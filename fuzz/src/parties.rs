@@ -282,23 +282,6 @@ impl Machine {
     }
 }
 
-/// The frames of an honest handshake: HELLO, HELLO_REPLY, AUTH_R, AUTH_I, VERDICT.
-pub fn honest_frames(data: &[u8], stream: u64) -> Vec<Vec<u8>> {
-    let mut initiator = Machine::new(Role::Initiator, data, stream, false);
-    let mut responder = Machine::new(Role::Responder, data, stream + 1, false);
-    let mut sent = Vec::new();
-    for _ in 0..2 {
-        let output = initiator.output.split();
-        responder.feed(&output);
-        sent.extend(split(&output));
-        let output = responder.output.split();
-        initiator.feed(&output);
-        sent.extend(split(&output));
-    }
-    assert!(initiator.accepted && responder.accepted && sent.len() == 5, "an honest handshake fails");
-    sent
-}
-
 /// Cuts what an honest party sends into its frames.
 pub fn split(mut output: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
