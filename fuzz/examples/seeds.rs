@@ -110,6 +110,8 @@ fn main() {
         (2, "verdict", verdict.to_vec()),
         (2, "alert", vec![0xC6, 0, 0, 1, 99]),
         (2, "unknown", vec![0x00]),
+        (0, "reply-long", [&[0xC2, 0, 0, 69], &reply[4..], &[0]].concat()),
+        (0, "reply-not-offered", with(reply, 6, &[0, 3])),
         (0x80, "hybrid-both", [&wide_reply[..], &wide_auth_r].concat()),
         (0x80, "hybrid-short", [&wide_reply[..1], &[0, 0, 68], &wide_reply[4..72]].concat()),
         (0x80, "hybrid-zero-share", [&wide_reply[..40], &[0; 32], &wide_reply[72..]].concat()),
@@ -129,6 +131,7 @@ fn main() {
         (1, "auth-i", auth_i.to_vec()),
         (1, "again", hello.to_vec()),
         (1, "record", verdict.to_vec()),
+        (0, "share-missing", [&[0xC1, 0, 0, 75], &hello[4..38], &[2, 0, 1, 0, 2], &hello[41..]].concat()),
         (0, "hybrid", wide_hello.clone()),
         (0, "tagged", tagged_hello.clone()),
         (0x80, "hybrid", wide_hello.clone()),
@@ -145,7 +148,7 @@ fn main() {
     }
     save("responder_feed", "whole", &[&[0, 0], hello].concat());
 
-    // Eager or not, a length, edits.
+    // Choices, a length, edits.
     save("man_in_middle", "honest", &[0, 40]);
     save("man_in_middle", "honest-eager", &[1, 251]);
     for place in [0, 1, 2, 4, 0x80, 0x81, 0x82, 0x84] {
@@ -167,6 +170,22 @@ fn main() {
         ("remove", &[0x03, 11, 0, 0, 9]),
     ] {
         save("man_in_middle", name, &[&[0, 20], edit].concat());
+    }
+    // Suites are at byte 39 of HELLO: one that is known is left.
+    let downgrade = [0x00, 9, 0, 39, 8, 0, 3, 7, 1, 7, 2, 7, 3];
+    for (name, choice, edit) in [
+        ("all-suites", 0x02, &[][..]),
+        ("all-suites-downgrade", 0x02, &downgrade),
+        ("all-suites-flip-ciphertext", 0x06, &[0x80, 0, 2, 0x58]),
+        ("network", 0x0C, &[]),
+        ("network-flip", 0x08, &[0x00, 0, 0, 80]),
+        ("network-replay", 0x09, &[0x00, 8, 0]),
+        ("rekey", 0xC0, &[]),
+        ("rekey-eager-padded", 0xE3, &[]),
+        ("rekey-flip", 0xD4, &[0x83, 0, 0, 60]),
+        ("rekey-drop", 0x70, &[0x02, 1]),
+    ] {
+        save("man_in_middle", name, &[&[choice, 20], edit].concat());
     }
 
     // Choices, operations.
@@ -210,14 +229,16 @@ fn main() {
             ],
         ),
         ("rekey-forged", &[0, 24, 22, 0x00, 13, 22, 0x10, 0, 5, 13]),
-        ("rekey-forged-stale", &[0, 24, 22, 0x00, 22, 0x02, 13]),
+        ("rekey-forged-stale", &[0, 24, 22, 0x00, 13, 22, 0x02, 13]),
         ("rekey-forged-ahead", &[0, 22, 0x18, 13]),
         ("rekey-forged-zero", &[0, 24, 22, 0xC0, 13]),
         ("rekey-bad-share", &[0, 30, 0x03, 16, 0, 5, 13]),
         ("rekey-short", &[0, 6, 6, 39, 0, 13]),
         ("keepalive", &[0, 19, 21, 1, 0, 0, 19, 13]),
+        ("keepalive-at-limit", &[2, 19, 19, 19, 19, 13]),
         ("keepalive-with-content", &[0, 6, 7, 1, 0, 13]),
         ("padding-block", &[0, 21, 2, 3, 0xE8, 0, 10, 0, 251, 16, 19, 4, 5, 1, b'x', 13]),
+        ("padding-not-zero", &[0, 5, 5, 0x81, b'x', 1, 0, 1, 13]),
         ("padding-power", &[0, 21, 1, 0, 0, 0, 10, 0, 251, 0, 250, 16, 3, 13]),
     ] {
         save("session_ops", name, operations);
@@ -228,10 +249,17 @@ fn main() {
         ("echo", &[0, 0, 9, 11, 0x80, 9, 0x8B, 15, 0, 11, 0x8F, 0, 0x8B][..]),
         ("crossing", &[0, 3, 0x83, 0, 9, 0x80, 9, 11, 0x8B, 3, 0x83, 0x83, 3, 0, 9, 0x80, 9, 0x8B, 11, 3, 0, 9]),
         ("lagging", &[0, 3, 3, 3, 0, 9, 0x83, 0x83, 0x83, 11, 0x83, 3, 0x8B, 3, 0x80, 20, 0, 20]),
-        ("storm", &[1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6, 6, 6, 6, 3, 3, 11]),
+        ("storm", &[1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 6, 6, 6, 6, 3, 3, 6, 6, 6, 6, 3, 3, 11]),
         ("policy", &[0x30, 0, 150, 0, 150, 0x80, 199, 11, 0x80, 199, 0x8B, 0, 150, 13, 70, 0x86, 6, 11, 0x8B, 6]),
         ("policy-padded", &[0x15, 0, 9, 0, 9, 0x80, 9, 11, 0x8B, 0, 9, 0x83, 0x8B, 0, 9]),
         ("pieces", &[7, 0, 100, 3, 0, 100, 7, 3, 7, 1, 7, 200, 8, 90, 9, 2, 10, 4]),
+        (
+            "schedule",
+            &[
+                0, 0, 9, 13, 255, 13, 255, 13, 255, 13, 255, 0, 9, 11, 0x83, 0x8B, 0, 9, 11, 0x83, 0x8B, 0, 9, 0x80, 9,
+                11, 0x8B,
+            ],
+        ),
         ("flip", &[0, 0, 9, 3, 0, 9, 14, 1, 30, 11, 0, 9, 11, 0x83, 0x80, 9, 0x8B]),
         ("flip-length", &[0, 3, 0, 9, 14, 0, 20, 11, 0, 200, 200, 11]),
         ("after-end", &[0, 15, 0, 3, 6, 0, 9, 0x83, 0x80, 9, 11, 0x8B]),
@@ -239,7 +267,7 @@ fn main() {
         save("rekey_pair", name, operations);
     }
 
-    // Halves or not, the transport's script, operations.
+    // Choices, the answer to an eager initiator, the transport's script, operations.
     let slow: &[u8] = &[12, 0, 1, 5, 0, 9, 1, 0, 2, 3, 1, 0, 5];
     for (name, choice, operations) in [
         ("echo", 0, &[0, 20, 0x84, 100, 30, 0x80, 20, 4, 100, 30, 4, 0, 0x84, 0][..]),
@@ -260,7 +288,17 @@ fn main() {
         ("padded", 0x28, &[0, 20, 2, 250, 0x85, 60, 0x85, 250, 0x80, 5, 5, 9]),
         ("padded-power", 0x1C, &[0, 20, 2, 251, 0x85, 60, 0x85, 251, 0x80, 5, 5, 9]),
     ] {
-        save("stream_schedule", name, &[&[choice], slow, operations].concat());
+        save("stream_schedule", name, &[&[choice, 0], slow, operations].concat());
+    }
+    for (name, choice, answer, operations) in [
+        ("eager", 0x40, 1, &[0, 20, 0x84, 100, 30, 0x80, 20, 4, 100, 30, 4, 0, 0x84, 0][..]),
+        ("eager-halves", 3, 1, &[0, 250, 0x85, 200, 100, 0x80, 251, 5, 253, 3, 0x83]),
+        ("eager-late", 0, 2, &[0, 20, 5, 9, 4, 0, 5, 9, 3, 0x43, 4, 0, 5, 9, 0x80, 20, 5, 90]),
+        ("eager-refused", 0, 3, &[0, 20, 4, 0, 5, 9, 3]),
+        ("eager-refused-halves", 1, 3, &[0, 20, 4, 0, 5, 9, 0, 4]),
+        ("eager-tamper", 0, 2, &[0, 20, 0x43, 0x89, 0, 90, 4, 0, 5, 9]),
+    ] {
+        save("stream_schedule", name, &[&[choice, answer], slow, operations].concat());
     }
 
     check_states();

@@ -39,8 +39,9 @@ pub fn man_in_middle(data: &[u8]) {
     path.check();
 }
 
-/// 0x01: the initiator is eager. 0x06: the suite that both prefer; the first stands for the smallest handshake, which offers nothing
-/// else. 0x08: both have the network key. 0x30: padding. 0x40, 0x80: the initiator, the responder rekeys before every record.
+/// 0x01: the initiator is eager. 0x06: the suite that both prefer; the first stands for the smallest handshake, which
+/// offers nothing else. 0x08: both have the network key. 0x30: padding. 0x40, 0x80: the initiator, the responder rekeys
+/// before every record but its first.
 #[derive(Clone, Copy)]
 struct Choice(u8);
 

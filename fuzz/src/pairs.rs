@@ -18,7 +18,8 @@ use super::shares;
 ///
 /// Whatever the two send, and however long it is on the way, all of it arrives in order, nothing fails, and neither
 /// side keeps more than two private halves. REKEY is refused to the sender exactly when the receiver would refuse it
-/// ([RK-2]). After a flipped bit nothing of that direction arrives any more; the other goes on.
+/// ([RK-2]). After a flipped bit nothing of that direction arrives any more; the other goes on. A rekey is due when the
+/// policy says so, and once more when the peer has sent a share since (section 11.2).
 pub fn rekey_pair(data: &[u8]) {
     let mut reader = Reader::new(data);
     let choice = reader.u8();
@@ -57,8 +58,57 @@ struct Side {
     altered: Option<usize>,
     rekeys: usize,
     others: usize,
+    pace: Pace,
     ended: bool,
 }
+
+/// What is known of the next rekey of a side. Which bytes of a record count is its own affair: some things are sure,
+/// others possible, and pairs have them in this order.
+struct Pace {
+    policy: RekeyPolicy,
+    /// Bytes and records on the wire since the last rekey, and when that was.
+    bytes: usize,
+    records: usize,
+    last: Duration,
+    /// The share of the peer that was mixed in last.
+    mixed: u32,
+    /// One rekey more is owed once the peer has sent a newer one.
+    owed: [bool; 2],
+}
+
+impl Pace {
+    fn new(policy: RekeyPolicy) -> Self {
+        Pace { policy, bytes: 0, records: 0, last: Duration::ZERO, mixed: 0, owed: [false; 2] }
+    }
+
+    fn is_scheduled(&self, now: Duration) -> [bool; 2] {
+        let is_old = now - self.last >= self.policy.age;
+        [self.bytes.saturating_sub(MAX_OVERHEAD * self.records), self.bytes].map(|bytes| {
+            let bytes = u64::try_from(bytes).expect("few bytes");
+            self.records > 0 && (is_old || bytes >= self.policy.bytes)
+        })
+    }
+
+    fn completes(&self, peer_number: u32) -> [bool; 2] {
+        self.owed.map(|owed| owed && peer_number > self.mixed)
+    }
+
+    fn check(&self, is_due: bool, now: Duration, peer_number: u32) {
+        let [scheduled, completes] = [self.is_scheduled(now), self.completes(peer_number)];
+        assert!(is_due || !(scheduled[0] || completes[0]), "a rekey is due");
+        assert!(!is_due || scheduled[1] || completes[1], "no rekey is due");
+    }
+
+    /// A REKEY was made, whose own record may count too.
+    fn rekeyed(&mut self, was_scheduled: bool, now: Duration, peer_number: u32) {
+        let completes = self.completes(peer_number);
+        self.owed = [was_scheduled || !completes[1], self.is_scheduled(now)[1] || !completes[0]];
+        (self.bytes, self.records, self.last, self.mixed) = (0, 0, now, peer_number);
+    }
+}
+
+/// Header, kind, length of the padding, tag.
+const MAX_OVERHEAD: usize = 4 + 1 + 2 + 16;
 
 impl Side {
     fn new(side: usize, choice: u8) -> Self {
@@ -70,9 +120,11 @@ impl Side {
             2 => Padding::PowerOfTwo,
             _ => Padding::Block(NonZeroU16::new(100).expect("not zero")),
         });
-        if choice >> (4 + side) & 1 == 1 {
-            sealer.set_rekey_policy(RekeyPolicy::new(200, Duration::from_secs(60)));
-        }
+        let policy = match choice >> (4 + side) & 1 {
+            0 => RekeyPolicy::default(),
+            _ => RekeyPolicy::new(200, Duration::from_secs(60)),
+        };
+        sealer.set_rekey_policy(policy);
         Side {
             sealer,
             opener: Opener::new(secret(1 - side), aead).expect("keys"),
@@ -86,13 +138,17 @@ impl Side {
             altered: None,
             rekeys: 0,
             others: 0,
+            pace: Pace::new(policy),
             ended: false,
         }
     }
 
     /// One record was appended to what is on the way.
     fn note(&mut self, event: Event, content: Vec<u8>) {
+        let before = self.sent;
         self.sent = self.arrived + self.on_the_way.len();
+        self.pace.bytes += self.sent - before;
+        self.pace.records += 1;
         *if event == Event::Rekey { &mut self.rekeys } else { &mut self.others } += 1;
         self.said.push_back((event, content, self.sent));
     }
@@ -165,8 +221,14 @@ impl Pair {
 
     fn rekey_if_due(&mut self, from: usize) {
         let side = &self.sides[from];
-        if side.sealer.rekey_is_due(self.now, side.shares.peer_number()) {
-            assert!(!side.ended && side.allows_rekey(), "due, and not allowed");
+        let peer_number = side.shares.peer_number();
+        let is_due = side.sealer.rekey_is_due(self.now, peer_number);
+        if side.ended || !side.allows_rekey() {
+            assert!(!is_due, "due, and not allowed");
+            return;
+        }
+        side.pace.check(is_due, self.now, peer_number);
+        if is_due {
             self.rekey(from);
         }
     }
@@ -175,10 +237,12 @@ impl Pair {
         self.seed += 1;
         let side = &mut self.sides[from];
         let mut rng = shares::rng(self.seed);
+        let (was_scheduled, peer_number) = (side.pace.is_scheduled(self.now)[0], side.shares.peer_number());
         match side.sealer.rekey(&mut side.shares, self.now, &mut rng, &mut side.on_the_way) {
             Ok(()) => {
                 assert!(side.allows_rekey(), "a storm");
                 side.note(Event::Rekey, Vec::new());
+                side.pace.rekeyed(was_scheduled, self.now, peer_number);
             }
             Err(Error::Misuse(Misuse::RekeyStorm)) => assert!(!side.allows_rekey(), "no storm"),
             Err(error) => side.check_refused(&error),

@@ -20,31 +20,39 @@ use countersign::role::Role;
 use countersign::secret::Secret;
 use countersign::session::{Opener, Padding, RekeyPolicy, Sealer, Session, SessionInfo, Shares};
 use countersign::stream::{IntoSplit, ReadHalf, WriteHalf, protocol_error};
+use countersign::wire::frame::{FrameType, Header};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::parties::Machine;
 use super::reader::Reader;
 
 /// Input: a byte whose two lowest bits split the streams into halves, whose next two choose the suite, whose next two
-/// the padding, and whose highest two make the rekey policies of the sides tiny; a byte with the length of the
-/// transport's script and the script, one byte for each of its calls, then operations: a byte with the side (highest
-/// bit) and the sort, and its arguments.
+/// the padding, and whose highest two make the rekey policies of the sides tiny; a byte that chooses an [`Answer`]; a
+/// byte with the length of the transport's script and the script, one byte for each of its calls, then operations: a
+/// byte with the side (highest bit) and the sort, and its arguments.
 ///
 /// * Bytes out are bytes in, in order; the end is clean only after all of them and the peer's END; anything else is an error,
 ///   which every later call repeats.
 /// * Without a fault nothing fails but writing after the end, and when the transport is ready all arrives.
+/// * An eager initiator that is refused hears of it, whatever it does, and its whole stream does not shut down cleanly
+///   before it is accepted.
 /// * A stream is pending only if its transport was, in the same call: no wake-up is lost.
 pub fn stream_schedule(data: &[u8]) {
     let mut reader = Reader::new(data);
-    let choice = reader.u8();
+    let (choice, answer) = (reader.u8(), Answer::read(reader.u8()));
     let script: VecDeque<u8> = reader.short().iter().copied().collect();
     let wire = Rc::new(RefCell::new(Wire { pipes: Default::default(), script, pending: false }));
     let mut model = Model {
-        ends: [0, 1].map(|side| End::new(side, &wire, choice)),
+        ends: [0, 1].map(|side| End::new(side, &wire, choice, answer)),
         sides: Default::default(),
         wire,
+        answer,
+        verdict: answer.verdict(suite(choice)),
         faulty: false,
     };
+    if answer != Answer::Late {
+        model.answer();
+    }
     for _ in 0..96 {
         if reader.is_empty() {
             break;
@@ -54,10 +62,42 @@ pub fn stream_schedule(data: &[u8]) {
     model.conclude();
 }
 
+/// What the responder, side 1, tells an eager initiator, side 0. The highest bit but one of an operation sends it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// The initiator has waited for it.
+    Known,
+    Accepted,
+    /// Accepted, and later.
+    Late,
+    Refused,
+}
+
+impl Answer {
+    fn read(choice: u8) -> Self {
+        [Answer::Known, Answer::Accepted, Answer::Late, Answer::Refused][usize::from(choice % 4)]
+    }
+
+    /// The first record of the responder.
+    fn verdict(self, suite: Suite) -> Option<Vec<u8>> {
+        let mut text = match self {
+            Answer::Known => return None,
+            Answer::Accepted | Answer::Late => vec![4, 0],
+            Answer::Refused => vec![4, 5, b'n', b'o'],
+        };
+        let header = Header { frame: FrameType::Record, len: text.len() + 16 }.encode();
+        let tag = secret(1).sealing_key(suite.aead()).and_then(|mut key| key.seal(&header, &mut text)).expect("keys");
+        Some([&header[..], &text, &tag].concat())
+    }
+}
+
 struct Model {
     ends: [End; 2],
     sides: [Side; 2],
     wire: Rc<RefCell<Wire>>,
+    answer: Answer,
+    /// The VERDICT, until it is sent.
+    verdict: Option<Vec<u8>>,
     /// The transport has failed or lied, or a side has aborted.
     faulty: bool,
 }
@@ -79,6 +119,12 @@ impl Model {
     fn operate(&mut self, reader: &mut Reader<'_>) {
         let choice = reader.u8();
         let side = usize::from(choice >> 7);
+        if side == 1 && self.answer == Answer::Refused {
+            return;
+        }
+        if side == 1 || choice & 0x40 == 0x40 {
+            self.answer();
+        }
         match choice & 0x0F {
             0 | 1 => self.write(side, reader.len(), 1),
             2 => self.write(side, reader.len(), 3),
@@ -108,6 +154,10 @@ impl Model {
             14 => self.fault(|pipe| pipe.full = true, side),
             _ => self.abort(side, reader.u8()),
         }
+    }
+
+    fn answer(&mut self) {
+        self.wire.borrow_mut().pipes[1].bytes.extend(self.verdict.take().into_iter().flatten());
     }
 
     fn fault(&mut self, harm: impl FnOnce(&mut Pipe), side: usize) {
@@ -144,7 +194,12 @@ impl Model {
             this.ended = true;
             this.closed = true;
         }
-        self.call(side, |end, cx| end.poll_shutdown(cx))
+        let polled = self.call(side, |end, cx| end.poll_shutdown(cx));
+        let is_clean = self.sides[side].ended && matches!(polled, Poll::Ready(Ok(())));
+        if side == 0 && is_clean && matches!(self.ends[0], End::Whole(_)) {
+            assert!(self.verdict.is_none() && self.answer != Answer::Refused, "a clean shutdown before acceptance");
+        }
+        polled
     }
 
     fn read(&mut self, side: usize, len: usize) -> Poll<io::Result<usize>> {
@@ -213,7 +268,8 @@ impl Model {
                     Some(first) => assert_eq!(seen, *first, "the error is not repeated"),
                     None if error.kind() == io::ErrorKind::InvalidInput => assert!(this.closed, "{error}"),
                     None => {
-                        assert!(self.faulty, "{error}");
+                        let is_refused = matches!(protocol_error(error), Some(Error::Refused(_)));
+                        assert!(self.faulty || (is_refused && self.answer == Answer::Refused), "{error}");
                         assert!(protocol_error(error).is_some() || error.to_string().starts_with("the "), "{error}");
                         this.failed = Some(seen);
                     }
@@ -226,13 +282,18 @@ impl Model {
     /// The transport is ready from now on: everything arrives, or an error has been seen.
     fn conclude(&mut self) {
         self.wire.borrow_mut().script.clear();
-        for side in [0, 1] {
-            let shut = self.shutdown(side);
-            assert!(shut.is_ready(), "a ready transport is waited for");
+        self.answer();
+        let present = if self.answer == Answer::Refused { 1 } else { 2 };
+        // The initiator last: it may wait for the verdict.
+        for side in [1, 0] {
+            if side < present {
+                let shut = self.shutdown(side);
+                assert!(shut.is_ready(), "a ready transport is waited for");
+            }
             // A side that failed is dropped, and its transport with it.
             self.wire.borrow_mut().pipes[side].closed = true;
         }
-        for side in [0, 1] {
+        for side in 0..present {
             let outcome = loop {
                 match self.read(side, 10_000) {
                     Poll::Ready(Ok(0)) => break Ok(()),
@@ -243,11 +304,11 @@ impl Model {
             };
             let (this, peer) = (&self.sides[side], &self.sides[1 - side]);
             match outcome {
-                Ok(()) => assert!(this.received == peer.sent && peer.ended),
+                Ok(()) => assert!(this.received == peer.sent && peer.ended && present == 2),
                 Err(error) => {
                     // Whoever aborted reads nothing afterwards.
                     let aborted = protocol_error(&error) == Some(&Error::Misuse(Misuse::Aborted));
-                    assert!(self.faulty && (aborted || this.failed.is_some()), "{error}");
+                    assert!((self.faulty || present == 1) && (aborted || this.failed.is_some()), "{error}");
                 }
             }
             // Again: the same.
@@ -263,14 +324,15 @@ enum End {
 }
 
 impl End {
-    fn new(side: usize, wire: &Rc<RefCell<Wire>>, choice: u8) -> Self {
+    fn new(side: usize, wire: &Rc<RefCell<Wire>>, choice: u8, answer: Answer) -> Self {
         static INFOS: LazyLock<[SessionInfo; 2]> = LazyLock::new(infos);
-        let suite = Suite::ALL[usize::from(choice >> 2 & 3)];
-        let secret = |of: u8| TrafficSecret::take(&mut [of; 32]);
-        let (sealing, opening) = if side == 0 { (1, 2) } else { (2, 1) };
+        let suite = suite(choice);
+        let eager = answer != Answer::Known;
+        let opener = Opener::new(secret(1 - side), suite.aead()).expect("keys");
         let mut session = Session {
-            sealer: Sealer::new(secret(sealing), suite.aead()).expect("keys"),
-            opener: Opener::new(secret(opening), suite.aead()).expect("keys"),
+            // The VERDICT is record 0 of the responder.
+            sealer: Sealer::dangerous_at(secret(side), suite.aead(), u64::from(eager && side == 1)).expect("keys"),
+            opener: if eager && side == 0 { opener.awaiting_verdict() } else { opener },
             shares: Shares::new(),
             exporter: exporter(),
             info: INFOS[side].clone(),
@@ -337,6 +399,15 @@ impl End {
             End::Halves(_, write) => Pin::new(write).poll_shutdown(cx),
         }
     }
+}
+
+fn suite(choice: u8) -> Suite {
+    Suite::ALL[usize::from(choice >> 2 & 3)]
+}
+
+/// What a side seals with.
+fn secret(side: usize) -> TrafficSecret {
+    TrafficSecret::take(&mut [side.to_le_bytes()[0] + 1; 32])
 }
 
 fn padding(choice: u8) -> Padding {

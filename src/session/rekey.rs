@@ -9,7 +9,7 @@ use crate::limits::{REKEY_BURST, REKEY_BYTES, REKEY_SECONDS, REKEY_SPACING};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RekeyPolicy {
-    /// After so many bytes of content and padding, 64 GiB by default.
+    /// After so many bytes of records, their kind, padding and tag included, 64 GiB by default.
     pub bytes: u64,
     /// At the first record that is sent after so long, 15 minutes by default.
     pub age: Duration,
@@ -62,9 +62,20 @@ impl Pace {
         self.budget.allows_rekey() && (self.is_scheduled(policy, key, now) || self.completes(peer_number))
     }
 
+    /// Whether the rekey that is about to be made completes one of our schedule, and is not one itself.
+    pub(super) fn is_completing(
+        &self,
+        policy: &RekeyPolicy,
+        key: &SealingKey,
+        now: Duration,
+        peer_number: u32,
+    ) -> bool {
+        self.completes(peer_number) && !self.is_scheduled(policy, key, now)
+    }
+
     /// Notes that the rekey was made.
-    pub(super) fn rekeyed(&mut self, policy: &RekeyPolicy, key: &SealingKey, now: Duration, peer_number: u32) {
-        self.completing = self.is_scheduled(policy, key, now) || !self.completes(peer_number);
+    pub(super) fn rekeyed(&mut self, completed: bool, now: Duration, peer_number: u32) {
+        self.completing = !completed;
         self.bytes = 0;
         self.last = now;
         self.mixed = peer_number;

@@ -181,13 +181,16 @@ impl Sealer {
         rng: &mut impl TryCryptoRng,
         output: &mut BytesMut,
     ) -> Result<(), Error> {
+        let live = self.live.as_ref().map_err(Clone::clone)?;
+        // Before the REKEY itself is counted.
+        let completes = live.pace.is_completing(&self.policy, &live.key, now, shares.peer_number());
         let (rekey, dh) = shares.send(rng)?;
         let content = rekey.encode();
         let parts = core::iter::once(content.as_slice());
         self.seal(KIND_REKEY, content.len(), parts, self.padding.of(content.len()), output)?;
         let live = self.live.as_mut().map_err(|error| error.clone())?;
         // [RK-1]
-        live.pace.rekeyed(&self.policy, &live.key, now, rekey.peer_number);
+        live.pace.rekeyed(completes, now, rekey.peer_number);
         live.secret = live.secret.next(&content, dh.as_ref())?;
         live.key = live.secret.sealing_key(live.key.aead())?;
         if let Some((whose, log)) = &live.log {
