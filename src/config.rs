@@ -191,7 +191,7 @@ impl Config {
 
     /// The suites that we offer as an initiator, most preferred first.
     pub fn offered_suites(&self) -> Vec<Suite> {
-        self.offer()
+        self.suites.as_ref().map_or_else(|| Suite::preferred(has_aes()).to_vec(), |suites| suites.to_vec())
     }
 
     pub(crate) fn check(&self) -> Result<(), Misuse> {
@@ -206,11 +206,6 @@ impl Config {
             }
         }
         self.services.iter().flat_map(|services| services.iter()).try_for_each(|service| check_service(service))
-    }
-
-    /// What we offer as an initiator, most preferred first.
-    pub(crate) fn offer(&self) -> Vec<Suite> {
-        self.suites.as_ref().map_or_else(|| Suite::preferred(has_aes()).to_vec(), |suites| suites.to_vec())
     }
 
     /// What we choose as a responder from an offer (specification, section 6.7).

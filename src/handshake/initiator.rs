@@ -52,7 +52,7 @@ fn start(config: &Config, target: Target, rng: &mut impl TryCryptoRng, output: &
     config.check().and_then(|()| check_service(&target.service)).map_err(Error::Misuse)?;
     let nonce = agreement::nonce(rng)?;
     let x25519 = X25519Share::generate(rng)?;
-    let offer = config.offer();
+    let offer = config.offered_suites();
     let mlkem = offer.iter().any(|suite| suite.is_hybrid()).then(|| MlKemShare::generate(rng)).transpose()?;
     let mut shares = Vec::from([Share { kind: ShareKind::X25519.code(), data: x25519.share().to_vec() }]);
     if let Some(mlkem) = &mlkem {
