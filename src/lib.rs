@@ -23,6 +23,8 @@ pub mod crypto;
 pub mod error;
 #[cfg(feature = "std")]
 pub mod failure;
+#[cfg(feature = "std")]
+mod halves;
 pub mod handshake;
 pub mod identity;
 pub mod keylog;

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["config"],
     &["handshake"],
-    &["failure"],
+    &["failure", "halves"],
     &["blocking", "stream"],
     &["net"],
 ];
@@ -64,6 +64,7 @@ fn the_core_is_without_io() {
         "src/stream",
         "src/blocking",
         "src/failure.rs",
+        "src/halves.rs",
         "src/identity/agent.rs",
         "src/identity/file.rs",
         "src/trust/file.rs",

@@ -2,27 +2,31 @@
 //! lock is taken at a rekey only.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::ops::Deref;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use getrandom::SysRng;
 
 use crate::crypto::schedule::Exporter;
 use crate::error::Error;
 use crate::failure::Fault;
-use crate::session::{Opener, Sealer, SessionInfo, Shares};
+use crate::halves::Halves;
+use crate::session::{Sealer, SessionInfo, Shares};
 
 #[derive(Debug)]
 pub(super) struct Common {
-    pub(super) info: SessionInfo,
-    pub(super) exporter: Exporter,
+    halves: Halves,
     started: Instant,
-    shares: Mutex<Shares>,
-    /// That of the shares, to be read without the lock.
-    peer_number: AtomicU32,
     fault: OnceLock<Fault>,
+}
+
+impl Deref for Common {
+    type Target = Halves;
+
+    fn deref(&self) -> &Halves {
+        &self.halves
+    }
 }
 
 /// Why a call goes no further.
@@ -37,9 +41,7 @@ pub(super) enum Stop {
 
 impl Common {
     pub(super) fn new(info: SessionInfo, exporter: Exporter, shares: Shares) -> Self {
-        let peer_number = AtomicU32::new(shares.peer_number());
-        let (started, shares) = (Instant::now(), Mutex::new(shares));
-        Common { info, exporter, started, shares, peer_number, fault: OnceLock::new() }
+        Common { halves: Halves::new(info, exporter, shares), started: Instant::now(), fault: OnceLock::new() }
     }
 
     /// The first failure, if there was one.
@@ -63,20 +65,7 @@ impl Common {
 
     /// Rekeys our direction if it is time to.
     pub(super) fn rekey_if_due(&self, sealer: &mut Sealer, output: &mut BytesMut) -> Result<(), Error> {
-        let now = self.started.elapsed();
-        if !sealer.rekey_is_due(now, self.peer_number.load(Ordering::Acquire)) {
-            return Ok(());
-        }
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        sealer.rekey(&mut shares, now, &mut SysRng, output)
-    }
-
-    /// Completes a rekey of the peer's direction.
-    pub(super) fn peer_rekeyed(&self, opener: &mut Opener) -> Result<(), Error> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        opener.rekey(&mut shares)?;
-        self.peer_number.store(shares.peer_number(), Ordering::Release);
-        Ok(())
+        self.halves.rekey_if_due(self.started.elapsed(), sealer, output)
     }
 }
 

@@ -1,57 +1,44 @@
-//! What the halves of a stream have in common: facts, and the shares of the next rekey. Nothing here is touched for a record.
+//! What the halves of a stream have in common, and the timers of each.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use getrandom::SysRng;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::MAX_IDLE;
 use crate::crypto::schedule::Exporter;
 use crate::error::Error;
-use crate::session::{Opener, Sealer, SessionInfo, Shares};
+use crate::halves::Halves;
+use crate::session::{Sealer, SessionInfo, Shares};
 
+/// What the halves share, on tokio's clock.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) info: SessionInfo,
-    pub(crate) exporter: Exporter,
+    halves: Halves,
     started: Instant,
-    shares: Mutex<Shares>,
-    /// That of the shares, to be read without a lock.
-    peer_number: AtomicU32,
 }
 
 impl Link {
     pub(crate) fn new(info: SessionInfo, exporter: Exporter, shares: Shares) -> Self {
-        let peer_number = AtomicU32::new(shares.peer_number());
-        Link { info, exporter, started: Instant::now(), shares: Mutex::new(shares), peer_number }
+        Link { halves: Halves::new(info, exporter, shares), started: Instant::now() }
     }
 
     /// Rekeys our direction if it is time to.
     pub(crate) fn rekey_if_due(&self, sealer: &mut Sealer, output: &mut BytesMut) -> Result<(), Error> {
-        let now = self.age();
-        if !sealer.rekey_is_due(now, self.peer_number.load(Ordering::Acquire)) {
-            return Ok(());
-        }
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        sealer.rekey(&mut shares, now, &mut SysRng, output)
+        self.halves.rekey_if_due(self.started.elapsed(), sealer, output)
     }
+}
 
-    /// Completes a rekey of the peer's direction.
-    pub(crate) fn peer_rekeyed(&self, opener: &mut Opener) -> Result<(), Error> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        opener.rekey(&mut shares)?;
-        self.peer_number.store(shares.peer_number(), Ordering::Release);
-        Ok(())
-    }
+impl Deref for Link {
+    type Target = Halves;
 
-    fn age(&self) -> Duration {
-        self.started.elapsed()
+    fn deref(&self) -> &Halves {
+        &self.halves
     }
 }
 
