@@ -7,3 +7,5 @@ pub mod network;
 pub mod schedule;
 pub mod signature;
 pub mod suite;
+#[cfg(test)]
+mod wycheproof;

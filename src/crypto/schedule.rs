@@ -275,11 +275,11 @@ fn derived(secret: &Secret<32>) -> Result<Secret<32>, Error> {
 }
 
 /// HKDF-Extract (RFC 5869, section 2.2).
-fn extract(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
+pub(super) fn extract(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
     hmac(salt, &[ikm]).map(|mut prk| Secret::take(&mut prk))
 }
 
-fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Result<[u8; 32], Error> {
+pub(super) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Result<[u8; 32], Error> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Error::Internal("HMAC refused a key of 32 bytes"))?;
     parts.iter().for_each(|part| mac.update(part));
     Ok(mac.finalize().into_bytes().into())
@@ -312,8 +312,13 @@ fn expand_label_into(
     let full_len = [u8::try_from(full.len()).map_err(failed)?];
     let ctx_len = [u8::try_from(ctx.len()).map_err(failed)?];
     let info: [&[u8]; 5] = [&len, &full_len, &full, &ctx_len, ctx];
-    let hkdf = Hkdf::<Sha256>::from_prk(secret.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
-    hkdf.expand_multi_info(&info, out).map_err(|_| Error::Internal("HKDF refused a length"))
+    expand(secret, &info, out)
+}
+
+/// HKDF-Expand (RFC 5869, section 2.3).
+pub(super) fn expand(prk: &Secret<32>, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+    let hkdf = Hkdf::<Sha256>::from_prk(prk.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
+    hkdf.expand_multi_info(info, out).map_err(|_| Error::Internal("HKDF refused a length"))
 }
 
 #[cfg(test)]

@@ -86,9 +86,14 @@ impl PublicKey {
     /// # Errors
     /// [`Untrusted::Signature`].
     pub fn verify(&self, input: &SignatureInput, signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
+        self.verify_bytes(input.as_bytes(), signature)
+    }
+
+    /// For test vectors too, which have their own messages.
+    pub(super) fn verify_bytes(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
         // [HS-19]
         let signature = Signature::from_bytes(signature);
-        self.0.verify_strict(input.as_bytes(), &signature).map_err(|_| Error::Untrusted(Untrusted::Signature))
+        self.0.verify_strict(message, &signature).map_err(|_| Error::Untrusted(Untrusted::Signature))
     }
 }
 

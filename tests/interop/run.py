@@ -1,7 +1,7 @@
-"""Several implementations over real sockets: builds of the Rust program and the Python peer, each as initiator and as responder
-against each.
+"""Several implementations over real sockets: builds of the Rust program, the Python and the JavaScript peer, each as initiator and as
+responder against each.
 
-usage: run.py PROGRAM [PROGRAM...]      (builds of `countersign`; needs the packages `cryptography` and `kyber-py`)
+usage: run.py PROGRAM [PROGRAM...]      (builds of `countersign`; needs the packages `cryptography` and `kyber-py`, and `npm ci` in `js`)
 """
 import base64
 import pathlib
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 PEER = [sys.executable, str(pathlib.Path(__file__).parent / "python" / "peer.py")]
+JS_PEER = ["node", str(pathlib.Path(__file__).parent / "js" / "peer.js")]
 PATIENCE = 60
 SUITES = ["X25519_ChaCha20Poly1305_SHA256", "X25519MLKEM768_ChaCha20Poly1305_SHA256", "X25519_AES256GCM_SHA256",
           "X25519MLKEM768_AES256GCM_SHA256"]
@@ -70,10 +71,11 @@ class Rust:
                 *self.options(**common)]
 
 
-class Python:
-    name, stream = "Python", "stdout"
+class Scripted:
+    """The Python and the JavaScript peer: one command line."""
+    stream = "stdout"
 
-    def __init__(self, keys): self.keys = keys
+    def __init__(self, name, peer, keys): self.name, self.peer, self.keys = name, peer, keys
 
     def options(self, suites=(), network=None, rekey=False, padding=None):
         return ([x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.network[network]] if network else [])
@@ -81,12 +83,12 @@ class Python:
 
     def serve(self, **common):
         k = self.keys
-        return PEER + ["serve", "--seed", k.seeds["bob"], "--allow", k.public["alice"], "--port", "0", "--service", "db", "--context",
+        return self.peer + ["serve", "--seed", k.seeds["bob"], "--allow", k.public["alice"], "--port", "0", "--service", "db", "--context",
                        b"interop".hex(), *self.options(**common)]
 
     def connect(self, address, who="alice", peer="bob", service="db", context="interop", eager=False, timeout=None, **common):
         k = self.keys
-        return PEER + ["connect", "--seed", k.seeds[who], "--expect", k.public[peer], address, "--service", service, "--context",
+        return self.peer + ["connect", "--seed", k.seeds[who], "--expect", k.public[peer], address, "--service", service, "--context",
                        context.encode().hex(), *(["--eager"] if eager else []), *(["--timeout", str(timeout)] if timeout else []),
                        *self.options(**common)]
 
@@ -126,7 +128,7 @@ def attempt(initiator, address, what, options, code, suite):
     took, text = time.monotonic() - began, done.stderr.decode()
     assert done.returncode == code or code is None and done.returncode > 0, f"exit {done.returncode}, not {code}: {text}"
     assert done.stdout == (data if code == 0 else b""), "the echo differs"
-    if isinstance(initiator, Python) and code == 0:
+    if isinstance(initiator, Scripted) and code == 0:
         assert suite is None or f"suite {suite}\n" in text, text
         sent, received = map(int, re.search(r"rekeys sent (\d+), received (\d+)", text).groups())
         assert (sent > 0, received > 0) == ("both rekey" in what or "of the initiator only" in what,
@@ -162,7 +164,8 @@ def main():
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as name:
         keys = Keys(pathlib.Path(name), programs[0])
-        sides = [Rust("Rust" if len(programs) == 1 else f"Rust {n}", program, keys) for n, program in enumerate(programs, 1)] + [Python(keys)]
+        sides = [Rust("Rust" if len(programs) == 1 else f"Rust {n}", program, keys) for n, program in enumerate(programs, 1)] + [
+            Scripted("Python", PEER, keys), Scripted("JavaScript", JS_PEER, keys)]
         for responder in sides:
             for options, cases in PLAN:
                 server, address = start(responder, options)

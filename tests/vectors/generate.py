@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "interop" / "python"))
+import conformance
 import countersign as cs
 from countersign import P, L, D, MLKEM, X25519, Direction, Fail, Initiator, Responder, frame, u8, u16, u32
 
@@ -686,9 +687,9 @@ def negative_handshakes():
 
     # the responder's answer to an authenticated initiator
     add_("ID-3", "the initiator has the responder's own key", r, 1, "verdict:4", "policy", same_seed=True)
-    add_("HS-20", "the initiator is not trusted", r, 1, "verdict:1", "policy", untrusted=True)
-    add_("HS-20", "a service that is not offered", r, 1, "verdict:2", "policy", services=["a", "b"], service=b"c")
-    add_("HS-20", "the empty service is not offered", r, 1, "verdict:2", "policy", services=["a"])
+    add_("HS-26", "the initiator is not trusted", r, 1, "verdict:1", "policy", untrusted=True)
+    add_("HS-26", "a service that is not offered", r, 1, "verdict:2", "policy", services=["a", "b"], service=b"c")
+    add_("HS-26", "the empty service is not offered", r, 1, "verdict:2", "policy", services=["a"])
 
     # the VERDICT
     end = lambda tag, what, expect, layer, plaintext: add_(tag, what, i, 2, expect, layer, verdict(plaintext))
@@ -786,7 +787,7 @@ def negative_suites(add_, weak):
         add_("HS-18", f"suite {suite}, wrong confirmation", r, 1, "bad_record", "confirmation", forge={"confirm": lambda c, k: flip(0)(c)}, suites=(suite,))
         add_("RE-1", f"suite {suite}, the VERDICT is sealed with the AEAD of suite {other}", i, 2, "bad_record", "aead",
              lambda f, peer, v, other=other: Direction(other, peer.tx.secret).seal(cs.REC_VERDICT, b"\0"), suites=(suite,))
-        add_("HS-20", f"suite {suite}, the initiator is not trusted", r, 1, "verdict:1", "policy", suites=(suite,), untrusted=True)
+        add_("HS-26", f"suite {suite}, the initiator is not trusted", r, 1, "verdict:1", "policy", suites=(suite,), untrusted=True)
         add_("HS-23", f"suite {suite}, refused with code 5", i, 2, "peer_verdict:5", "policy", verdict(b"\4\5no"), suites=(suite,))
         add_("RE-5", f"suite {suite}, an unknown kind in an established session", r, 2, mal, "message", record(b"\5"), suites=(suite,))
 
@@ -844,7 +845,7 @@ def negative_network_key(add_, weak):
     loud("FR-3", "unknown type after HELLO", "malformed", "frame", const(b"\0"), stage=1)
     loud("AL-3", "ALERT after HELLO", "peer_alert:5", "session", const(frame(cs.ALERT, b"\5")), stage=1)
     loud("HS-16", "AUTH_I changed", "bad_record", "aead", flip(-1), stage=1)
-    loud("HS-20", "the initiator is not trusted", "verdict:1", "policy", stage=1, untrusted=True)
+    loud("HS-26", "the initiator is not trusted", "verdict:1", "policy", stage=1, untrusted=True)
     for suites in ((1,), (4,)):
         add_("KS-1", f"suites {list(suites)}, the responder leaves the network key out of the key schedule", i, 1, "bad_record", "aead",
              network_key=key, peer_network_key=None, suites=suites, forge={"no_tag": True})
@@ -1383,6 +1384,11 @@ NEGATIVE_REKEY_NOTES = REKEY_NOTES | {
 }
 
 
+def frozen():
+    doc = {"schema": "countersign-vectors/1", "spec_version": 1, **hexed(conformance.digests())}
+    return json.dumps(doc, indent=2) + "\n"
+
+
 def files():
     def text(notes, cases):
         cases = [{"id": n, **c} for n, c in enumerate(cases, 1)]
@@ -1400,7 +1406,8 @@ def files():
             "rekey.json": text(REKEY_NOTES, rekeys()),
             "negative/handshake.json": text(NEGATIVE_NOTES, negative_handshakes()),
             "negative/records.json": text(RECORD_NOTES, negative_records()),
-            "negative/rekey.json": text(NEGATIVE_REKEY_NOTES, negative_rekeys())}
+            "negative/rekey.json": text(NEGATIVE_REKEY_NOTES, negative_rekeys()),
+            "conformance.json": frozen()}
 
 
 def main():
@@ -1417,7 +1424,8 @@ def main():
             path.write_bytes(content.encode())
         same = path.exists() and path.read_bytes() == content.encode()
         differs |= not same
-        print(f"{path}: {len(json.loads(content)['cases'])} cases, {'same' if same else 'DIFFERENT'}")
+        cases = json.loads(content).get("cases", range(conformance.BLOCKS * conformance.SESSIONS))
+        print(f"{path}: {len(cases)} cases, {'same' if same else 'DIFFERENT'}")
     return 1 if differs else 0
 
 

@@ -2,9 +2,9 @@
 //! dalek's in every build, and ML-KEM is libcrux's, so neither is here.
 
 #[cfg(feature = "aws-lc-rs")]
-mod aws;
+pub(super) mod aws;
 #[cfg(any(test, not(feature = "aws-lc-rs")))]
-mod pure;
+pub(super) mod pure;
 
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) use aws::{Agreement, Cipher, Signing};
