@@ -205,4 +205,34 @@ mod tests {
         assert!(opening.open(b"ad", &mut record, Sealed::Record).is_ok());
         assert_eq!(opening.open(b"ad", &mut [0; 17], Sealed::Record), Err(Error::Exhausted));
     }
+
+    // [RE-2] Half of either limit asks for a rekey; the last number, and the room of one record, are kept for the end.
+    #[test]
+    fn half_and_room_by_number() {
+        for aead in [Aead::ChaCha20Poly1305, Aead::Aes256Gcm] {
+            let max = aead.max_records();
+            let at = |counter| pair(aead, counter).0;
+            assert!(!at(0).is_half_used() && !at(max / 2 - 1).is_half_used() && at(max / 2).is_half_used());
+            assert!(at(max - 2).has_room(100) && !at(max - 1).has_room(100));
+            let (mut sealing, mut opening) = pair(aead, 7);
+            let tag = sealing.seal(b"", &mut []).unwrap();
+            assert!(opening.open(b"", &mut tag.clone(), Sealed::Record).is_ok());
+            assert_eq!((sealing.counter(), opening.counter()), (8, 8));
+        }
+    }
+
+    // [RE-2] As above, by bytes.
+    #[test]
+    fn half_and_room_by_bytes() {
+        let with = |aead, bytes| {
+            let mut sealing = pair(aead, 0).0;
+            sealing.0.bytes = bytes;
+            sealing
+        };
+        let max = MAX_KEY_BYTES_AES;
+        let aes = |bytes| with(Aead::Aes256Gcm, bytes);
+        assert!(!aes(max / 2 - 1).is_half_used() && aes(max / 2).is_half_used());
+        assert!(aes(max - RESERVE - 9).has_room(9) && !aes(max - RESERVE - 9).has_room(10));
+        assert!(!with(Aead::ChaCha20Poly1305, max).is_half_used() && with(Aead::ChaCha20Poly1305, max).has_room(10));
+    }
 }

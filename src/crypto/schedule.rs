@@ -343,6 +343,14 @@ mod tests {
         assert_eq!(hex, secrets[name], "{name}");
     }
 
+    // What is taken is what is exposed, to the key log and to tests.
+    #[test]
+    fn secrets_are_kept_as_they_are() {
+        let bytes = core::array::from_fn(|i| i.to_le_bytes()[0]);
+        assert_eq!(TrafficSecret::take(&mut bytes.clone()).expose(), &bytes);
+        assert_eq!(ConfirmKey::take(&mut bytes.clone()).expose(), &bytes);
+    }
+
     // [KS-1] Every value of the schedule is the one that another implementation computed.
     #[test]
     fn schedule_is_that_of_the_vectors() {

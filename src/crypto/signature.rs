@@ -198,6 +198,29 @@ mod tests {
         }
     }
 
+    // [ID-2] Canonical is what is below 2^255 - 19: judged here by comparing the numbers; near the border every such point is a key.
+    #[test]
+    fn canonical_is_below_the_prime() {
+        let mut prime = [0xFF; 32];
+        (prime[0], prime[31]) = (0xED, 0x7F);
+        let (mut keys, mut refused) = (0, 0);
+        for (high, middle) in [(0x7F, 0xFF), (0x7F, 0xFE), (0x7E, 0xFF), (0xFF, 0xFF), (0xFF, 0xFE), (0x12, 0x34)] {
+            for low in 0..=0xFF {
+                let mut bytes = [middle; 32];
+                (bytes[0], bytes[31]) = (low, high);
+                let mut number = bytes;
+                number[31] &= 0x7F;
+                let canonical = number.iter().rev().lt(prime.iter().rev());
+                let strong = VerifyingKey::from_bytes(&bytes).is_ok_and(|key| !key.is_weak());
+                assert_eq!(is_canonical(&bytes), canonical, "{bytes:02x?}");
+                assert_eq!(PublicKey::from_bytes(&bytes).is_ok(), canonical && strong, "{bytes:02x?}");
+                keys += usize::from(canonical && strong);
+                refused += usize::from(!canonical && strong);
+            }
+        }
+        assert!(keys > 500 && refused > 5, "{keys} keys, {refused} strong points in another encoding");
+    }
+
     // [HS-19] A signature with S + L, which a lax verifier accepts, is refused; so is one by another role.
     #[test]
     fn verification_is_strict() {

@@ -94,3 +94,13 @@ mod tests {
         }
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod detection {
+    // The preference for AES depends on what the machine has, by the standard library's own look at it.
+    #[test]
+    fn aes_instructions() {
+        let has = std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+        assert_eq!(super::has_aes(), has);
+    }
+}
