@@ -1,0 +1,97 @@
+//! What the two directions of a session say about themselves: how many bytes they need, where they stand, and that the first error stays.
+#![allow(missing_docs)]
+
+mod support;
+
+use bytes::BytesMut;
+use countersign::crypto::schedule::TrafficSecret;
+use countersign::crypto::suite::Aead;
+use countersign::error::{Alert, Error, Misuse};
+use countersign::session::{Event, Opener, Progress, Sealer};
+
+fn secret() -> TrafficSecret {
+    TrafficSecret::take(&mut [1; 32])
+}
+
+fn pair() -> (Sealer, Opener) {
+    let sealer = Sealer::new(secret(), Aead::ChaCha20Poly1305).expect("sealer");
+    (sealer, Opener::new(secret(), Aead::ChaCha20Poly1305).expect("opener"))
+}
+
+fn sealed(seal: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut frame = BytesMut::new();
+    seal(&mut frame);
+    frame
+}
+
+/// Exactly what is missing is asked for: first of the header, then of the record. A reader that reads so much never reads into what follows.
+#[test]
+fn need_says_how_much() {
+    let (mut sealer, mut opener) = pair();
+    let frame = sealed(|out| assert_eq!(sealer.seal_data([&[7; 300][..]].into_iter(), out), Ok(300)));
+    for len in 0..frame.len() {
+        let missing = if len < 4 { 4 - len } else { frame.len() - len };
+        let mut part = frame[..len].to_vec();
+        assert_eq!(opener.open(&mut part), Ok(Progress::Need(missing)), "after {len} bytes");
+        assert_eq!(part, frame[..len], "nothing is touched before the record is whole");
+    }
+    let mut whole = [&frame[..], b"rest"].concat();
+    let Ok(Progress::Record { consumed, event: Event::Data(range) }) = opener.open(&mut whole) else { panic!() };
+    assert_eq!((consumed, &whole[range]), (frame.len(), &[7; 300][..]));
+    assert_eq!(&whole[consumed..], b"rest");
+}
+
+/// The states that a direction tells of: open, ended, failed; and waiting for the verdict.
+#[test]
+fn states() {
+    let (mut sealer, mut opener) = pair();
+    assert!(!opener.is_ended() && !opener.awaits_verdict() && opener.check().is_ok() && sealer.check().is_ok());
+    let mut end = sealed(|out| sealer.seal_end(out).expect("END"));
+    assert!(matches!(opener.open(&mut end), Ok(Progress::Record { event: Event::End, .. })));
+    assert!(opener.is_ended() && opener.finish().is_ok());
+    assert_eq!(opener.open(&mut []), Ok(Progress::Need(4)));
+    assert!(matches!(opener.open(&mut [0]), Err(Error::Unexpected { got: "bytes after END", .. })));
+    assert!(!opener.is_ended() && opener.check().is_err(), "an error after the end is an error");
+
+    let opener = pair().1.awaiting_verdict();
+    assert!(opener.awaits_verdict() && !opener.is_ended());
+}
+
+/// The transport ends: truncation, unless the peer ended its direction; and that stays.
+#[test]
+fn truncation_stays() {
+    let (mut sealer, mut opener) = pair();
+    assert_eq!(opener.finish(), Err(Error::Truncated));
+    let mut frame = sealed(|out| sealer.seal_end(out).expect("END"));
+    assert_eq!(opener.open(&mut frame), Err(Error::Truncated));
+    opener.poison(Error::Exhausted);
+    assert_eq!(opener.check(), Err(Error::Truncated), "the first error stays");
+}
+
+/// Nothing is sealed after END, an alert, or an error, and the first reason stays.
+#[test]
+fn nothing_after_the_last_record() {
+    let mut out = BytesMut::new();
+    let (mut sealer, mut opener) = pair();
+    sealer.seal_keepalive(&mut out).expect("KEEPALIVE");
+    assert!(matches!(opener.open(&mut out), Ok(Progress::Record { event: Event::KeepAlive, .. })));
+    sealer.seal_end(&mut out).expect("END");
+    out.clear();
+    let closed = Err(Error::Misuse(Misuse::WriteAfterEnd));
+    assert_eq!(sealer.seal_data([&b"x"[..]].into_iter(), &mut out).map(|_| ()), closed);
+    assert_eq!(sealer.seal_end(&mut out), closed);
+    assert_eq!(sealer.seal_keepalive(&mut out), closed);
+    assert!(sealer.seal_alert(Alert::Internal, "", &mut out).is_err() && sealer.check().is_err());
+
+    let (mut sealer, mut opener) = pair();
+    sealer.seal_alert(Alert::ShuttingDown, "later", &mut out).expect("ALERT");
+    assert!(matches!(opener.open(&mut out), Err(Error::AlertReceived(_))));
+    out.clear();
+    assert!(sealer.seal_end(&mut out).is_err() && sealer.check().is_err());
+
+    let mut sealer = pair().0;
+    sealer.poison(Error::Truncated);
+    sealer.poison(Error::Exhausted);
+    assert_eq!(sealer.seal_keepalive(&mut out), Err(Error::Truncated));
+    assert!(out.is_empty());
+}
