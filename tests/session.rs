@@ -3,11 +3,17 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use bytes::BytesMut;
 use countersign::crypto::schedule::TrafficSecret;
 use countersign::crypto::suite::Aead;
 use countersign::error::{Alert, Error, Misuse};
+use countersign::keylog::KeyLog;
 use countersign::session::{Event, Opener, Progress, Sealer};
+use support::{config, frames, honest, seeded};
 
 fn secret() -> TrafficSecret {
     TrafficSecret::take(&mut [1; 32])
@@ -94,4 +100,46 @@ fn nothing_after_the_last_record() {
     sealer.poison(Error::Exhausted);
     assert_eq!(sealer.seal_keepalive(&mut out), Err(Error::Truncated));
     assert!(out.is_empty());
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl KeyLog for Log {
+    fn log(&self, line: &str) {
+        self.0.lock().expect("log").push(line.into());
+    }
+}
+
+/// The key logs of both sides have the same lines, those of every rekey included: who has one reads the whole session.
+#[test]
+fn the_key_log_follows_rekeys() {
+    let logs = [Log::default(), Log::default()];
+    let with = |own: usize| config(own as u8 + 1, 2 - own as u8).dangerous_key_log(logs[own].clone());
+    let mut sessions = honest(&with(0), &with(1), 5);
+    for _ in 0..2 {
+        let (i, r) = (&mut sessions.initiator, &mut sessions.responder);
+        for by_initiator in [true, false] {
+            let (from, to) = if by_initiator { (&mut *i, &mut *r) } else { (&mut *r, &mut *i) };
+            let mut frame = BytesMut::new();
+            from.sealer.rekey(&mut from.shares, Duration::ZERO, &mut seeded(6), &mut frame).expect("a rekey");
+            assert!(matches!(to.open(&mut frame), Ok(Progress::Record { event: Event::Rekey, .. })));
+        }
+    }
+    let lines = logs.map(|log| log.0.lock().expect("log").iter().cloned().collect::<BTreeSet<_>>());
+    assert_eq!(lines[0], lines[1]);
+    let labels: Vec<_> = lines[0].iter().filter_map(|line| line.split(' ').next()).collect();
+    let traffic = ["TRAFFIC_I_0", "TRAFFIC_I_1", "TRAFFIC_I_2", "TRAFFIC_R_0", "TRAFFIC_R_1", "TRAFFIC_R_2"];
+    assert_eq!(labels, [&["CONFIRM_I", "CONFIRM_R", "HS_I", "HS_R"][..], &traffic].concat());
+}
+
+/// However large a block of AUTH padding is asked for, the frame is one that the peer takes: the largest is filled to the last byte. [FR-6]
+#[test]
+fn auth_padding_fits_the_largest_frame() {
+    for block in [17_392, 20_000, 1 << 40] {
+        let padded = |own, peer| config(own, peer).auth_padding(block);
+        let flights = honest(&padded(1, 2), &padded(2, 1), 7).flights;
+        assert_eq!(frames(&flights[1])[1].len(), 4 + 17_408);
+        assert_eq!(frames(&flights[2])[0].len(), 4 + 17_408);
+    }
 }
