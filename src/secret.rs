@@ -30,6 +30,13 @@ impl<const N: usize> Secret<N> {
     }
 }
 
+/// Overwrites the stack below, where calls that have returned may have left copies: of what was moved, and of what others compute with.
+#[cfg(feature = "std")]
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    core::hint::black_box(&mut [0_u8; STACK_LEN]).zeroize();
+}
+
 impl<const N: usize> Drop for Secret<N> {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -41,6 +48,10 @@ impl<const N: usize> fmt::Debug for Secret<N> {
         f.write_str("Secret")
     }
 }
+
+/// More than any key file takes.
+#[cfg(feature = "std")]
+const STACK_LEN: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -165,7 +165,7 @@ fn what_key_files_say() {
 fn names_of_keys() {
     let (key, other) = (identity(1).public_key(), identity(2).public_key());
     let by_fingerprint = PeerId::Fingerprint(key.fingerprint());
-    for id in [peer_id(1), by_fingerprint.clone()] {
+    for id in [peer_id(1), by_fingerprint] {
         assert!(id.matches(&key) && !id.matches(&other));
         assert_eq!(id.fingerprint(), key.fingerprint());
     }

@@ -18,7 +18,7 @@ use crate::crypto::network::NetworkKey;
 use crate::crypto::signature::PrivateKey;
 use crate::identity::Identity;
 use crate::limits::NETWORK_KEY_LEN;
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe_stack};
 
 /// Why a key file could not be read or written.
 #[derive(Debug)]
@@ -62,6 +62,14 @@ impl Identity {
     /// # Errors
     /// [`KeyFileError`].
     pub fn from_pem(pem: &str, passphrase: Option<&[u8]>) -> Result<Self, KeyFileError> {
+        let identity = Self::parse(pem, passphrase);
+        wipe_stack();
+        identity
+    }
+
+    /// Not inlined: what it leaves on the stack is to be below its caller.
+    #[inline(never)]
+    fn parse(pem: &str, passphrase: Option<&[u8]>) -> Result<Self, KeyFileError> {
         match pem.trim_start().lines().next().unwrap_or("").trim_end() {
             "-----BEGIN OPENSSH PRIVATE KEY-----" => from_openssh(pem.trim_start(), passphrase),
             "-----BEGIN PRIVATE KEY-----" => from_pkcs8(pem.trim_start()),
@@ -81,6 +89,13 @@ impl Identity {
     /// # Errors
     /// [`KeyFileError::Entropy`].
     pub fn to_openssh(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyFileError> {
+        let text = self.encode(passphrase);
+        wipe_stack();
+        text
+    }
+
+    #[inline(never)]
+    fn encode(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyFileError> {
         let private = Ed25519PrivateKey::from_bytes(self.private.seed().expose());
         let public = Ed25519PublicKey(*self.public.as_bytes());
         let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });

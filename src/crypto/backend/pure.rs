@@ -15,12 +15,13 @@ use crate::secret::Secret;
 
 /// A private X25519 key and its share.
 pub(crate) struct Agreement {
-    key: StaticSecret,
+    /// Boxed, so that moves leave no copies.
+    key: Box<StaticSecret>,
     share: [u8; X25519_LEN],
 }
 
-/// A private Ed25519 key.
-pub(crate) struct Signing(SigningKey);
+/// A private Ed25519 key; boxed, so that moves leave no copies.
+pub(crate) struct Signing(Box<SigningKey>);
 
 /// An AEAD under a key.
 pub(crate) enum Cipher {
@@ -31,9 +32,9 @@ pub(crate) enum Cipher {
 impl Agreement {
     pub(crate) fn new(secret: &Secret<X25519_LEN>) -> Result<Self, Error> {
         let mut copy = *secret.expose();
-        let key = StaticSecret::from(copy);
+        let key = Box::new(StaticSecret::from(copy));
         copy.zeroize();
-        let share = PublicKey::from(&key).to_bytes();
+        let share = PublicKey::from(&*key).to_bytes();
         Ok(Agreement { key, share })
     }
 
@@ -50,7 +51,7 @@ impl Agreement {
 
 impl Signing {
     pub(crate) fn new(seed: &Secret<32>) -> Result<Self, Error> {
-        Ok(Signing(SigningKey::from_bytes(seed.expose())))
+        Ok(Signing(Box::new(SigningKey::from_bytes(seed.expose()))))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], Error> {
