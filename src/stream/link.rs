@@ -48,17 +48,20 @@ pub(crate) struct Patience {
     span: Duration,
     since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    /// It is over, and was not looked at in time: it has been put off once.
+    put_off: bool,
 }
 
 impl Patience {
     pub(crate) fn new(span: Duration) -> Self {
         let span = span.clamp(Duration::from_millis(1), MAX_IDLE);
-        Patience { span, since: Instant::now(), timer: None }
+        Patience { span, since: Instant::now(), timer: None, put_off: false }
     }
 
     /// It happened.
     pub(crate) fn restart(&mut self) {
         self.since = Instant::now();
+        self.put_off = false;
     }
 
     /// Ready when it has not happened for the whole span. The timer moves only when it fires: an event costs no timer operation.
@@ -69,11 +72,16 @@ impl Patience {
             let at_least = Instant::now() + GRACE;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end.max(at_least))));
             ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= end {
+            let now = Instant::now();
+            if now < end {
+                timer.as_mut().reset(end);
+            } else if now > end + GRACE && !self.put_off {
+                self.put_off = true;
+                timer.as_mut().reset(at_least);
+            } else {
                 self.timer = None;
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(end);
         }
     }
 }

@@ -30,12 +30,14 @@ pub(crate) struct ReadState {
     idle: Option<Patience>,
     /// Whoever waits for the verdict by reading; others that look for it must not take his place.
     reader: Option<Waker>,
+    /// Whoever waits for the verdict without reading, as `shutdown` does; reading must not take his place either.
+    waiter: Option<Waker>,
     link: Arc<Link>,
 }
 
 impl ReadState {
     pub(crate) fn new(opener: Opener, buffer: BytesMut, link: Arc<Link>) -> Self {
-        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK, idle: None, reader: None, link }
+        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK, idle: None, reader: None, waiter: None, link }
     }
 
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
@@ -71,9 +73,15 @@ impl ReadState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         while self.data.is_empty() && !self.opener.is_ended() {
-            let polled = self.poll_record(io, cx);
-            if polled.is_pending() && self.opener.awaits_verdict() {
-                self.reader = Some(cx.waker().clone());
+            if !self.opener.awaits_verdict() {
+                ready!(self.poll_record(io, cx))?;
+                continue;
+            }
+            self.reader = Some(cx.waker().clone());
+            let both = join(self.waiter.as_ref(), cx.waker());
+            let polled = self.poll_record(io, &mut Context::from_waker(&both));
+            if !self.opener.awaits_verdict() {
+                self.waiter.take().into_iter().for_each(Waker::wake);
             }
             ready!(polled)?;
         }
@@ -87,9 +95,7 @@ impl ReadState {
 
     /// Looks, without waiting, whether the verdict has come.
     pub(crate) fn find_verdict<R: AsyncRead + Unpin>(&mut self, io: &mut R) -> Result<(), Fault> {
-        let waker = self.reader.clone();
-        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
-        match self.poll_accepted(io, &mut cx) {
+        match self.poll_verdict(io, Waker::noop()) {
             Poll::Ready(result) => result,
             Poll::Pending => Ok(()),
         }
@@ -115,15 +121,23 @@ impl ReadState {
         io: &mut R,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
-        // Whoever waits by reading is woken by the transport as well, and when the verdict is known whatever it is.
-        let both = join(self.reader.as_ref(), cx.waker());
+        if self.opener.awaits_verdict() {
+            self.waiter = Some(cx.waker().clone());
+        }
+        self.poll_verdict(io, cx.waker())
+    }
+
+    /// Whoever waits for the verdict, reading or not, is woken by the transport as well, and when the verdict is known
+    /// whatever it is.
+    fn poll_verdict<R: AsyncRead + Unpin>(&mut self, io: &mut R, waker: &Waker) -> Poll<Result<(), Fault>> {
+        let both = join(self.reader.as_ref(), &join(self.waiter.as_ref(), waker));
         let mut cx = Context::from_waker(&both);
         while self.opener.awaits_verdict() {
             if ready!(self.poll_record(io, &mut cx)).is_err() {
                 break;
             }
         }
-        self.reader.take().into_iter().for_each(Waker::wake);
+        [self.reader.take(), self.waiter.take()].into_iter().flatten().for_each(Waker::wake);
         Poll::Ready(self.opener.check().map_err(Fault::from))
     }
 
