@@ -37,7 +37,17 @@ pub(crate) struct ReadState {
 
 impl ReadState {
     pub(crate) fn new(opener: Opener, buffer: BytesMut, link: Arc<Link>) -> Self {
-        ReadState { opener, buffer, data: 0..0, record: 0, chunk: MIN_CHUNK, idle: None, reader: None, waiter: None, link }
+        ReadState {
+            opener,
+            buffer,
+            data: 0..0,
+            record: 0,
+            chunk: MIN_CHUNK,
+            idle: None,
+            reader: None,
+            waiter: None,
+            link,
+        }
     }
 
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
