@@ -111,7 +111,9 @@ fn primitives() {
 }
 
 #[test]
-fn suites() {
+fn suites_and_paddings() {
+    let unknown = "nonsense".parse::<countersign::session::Padding>().expect_err("not a padding");
+    assert!(unknown.to_string().contains("block:"), "{unknown}");
     let names: Vec<String> = Suite::ALL.iter().map(Suite::to_string).collect();
     for (suite, name) in Suite::ALL.into_iter().zip(&names) {
         assert_eq!(name.parse::<Suite>(), Ok(suite));

@@ -143,3 +143,29 @@ fn auth_padding_fits_the_largest_frame() {
         assert_eq!(frames(&flights[2])[0].len(), 4 + 17_408);
     }
 }
+
+/// What does not fit one record is left, at whatever part the border lies.
+#[test]
+fn parts_beyond_a_record_are_left() {
+    let (mut sealer, mut opener) = pair();
+    let parts = [vec![1; 40_000], vec![2; 40_000], vec![3; 9]];
+    let mut frame = BytesMut::new();
+    assert_eq!(sealer.seal_data(parts.iter().map(Vec::as_slice), &mut frame), Ok(65_536));
+    let Ok(Progress::Record { consumed, event: Event::Data(range) }) = opener.open(&mut frame) else { panic!() };
+    assert_eq!((consumed, frame[range].to_vec()), (frame.len(), parts.concat()[..65_536].to_vec()));
+}
+
+/// As many private halves are kept as the peer may still name: the newest, and the one before until the newest was named. [RK-3]
+#[test]
+fn private_halves_that_are_kept() {
+    let mut sessions = honest(&config(1, 2), &config(2, 1), 8);
+    let (i, r) = (&mut sessions.initiator, &mut sessions.responder);
+    assert_eq!(i.shares.kept(), 0);
+    for (by_initiator, kept) in [(true, [1, 0]), (false, [1, 1]), (true, [2, 1]), (true, [2, 1]), (false, [1, 2])] {
+        let (from, to) = if by_initiator { (&mut *i, &mut *r) } else { (&mut *r, &mut *i) };
+        let mut frame = BytesMut::new();
+        from.sealer.rekey(&mut from.shares, Duration::ZERO, &mut seeded(9), &mut frame).expect("a rekey");
+        to.open(&mut frame).expect("an honest REKEY");
+        assert_eq!([i.shares.kept(), r.shares.kept()], kept);
+    }
+}
