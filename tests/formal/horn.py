@@ -34,14 +34,14 @@ OTHER = ['zero', 'none', 'data', 'verdict', 'accept', 'refuse', 'weakdh', 'class
 # h(t, item): the running hash (section 9). pub, dh: X25519(k, 9), X25519(k, u). expand: ExpandLabel.
 # cred(kind, key): a credential block; two kinds stand for two certificates of one key. enc: Seal, with no nonce and no
 # header. ek, kemct, kemss, kemrej: ML-KEM's encapsulation key, ciphertext, shared secret, secret of implicit rejection.
-CONSTRUCTORS = {'pair': 2, 'h': 2, 'pub': 1, 'dh': 2, 'extract': 2, 'expand': 3, 'sign': 2, 'pk': 1, 'mac': 2, 'cred': 2,
-                'enc': 2, 'ek': 1, 'kemct': 2, 'kemss': 2, 'kemrej': 2}
+CONSTRUCTORS = {'pair': 2, 'h': 2, 'pub': 1, 'dh': 2, 'extract': 2, 'expand': 3, 'sign': 2, 'pk': 1, 'mac': 2,
+                'cred': 2, 'enc': 2, 'ek': 1, 'kemct': 2, 'kemss': 2, 'kemrej': 2}
 
 SWITCHES = {
     'suite': ('classic', 'classic | hybrid: the strong suite that all sides offer'),
     'weak': ('no', 'yes: a second suite on offer, whose shared secret the attacker knows'),
     'net': ('none', 'none | secret | leaked (from the start) | late (leaked after the sessions): the network key'),
-    'leak': ('none', 'own | peer | both | all: long-term keys known from the start (of the side that the goal is about)'),
+    'leak': ('none', 'own | peer | both | all: long-term keys known from the start (own: of whom the goal is about)'),
     'late': ('no', 'yes: every long-term key is published after the sessions'),
     'dh': ('ok', 'ok | broken (from the start) | late: X25519'),
     'kem': ('ok', 'ok | broken (from the start) | late: ML-KEM'),
@@ -128,9 +128,10 @@ class Model:
         own, peer = ('a', 'b') if self.side() == 'i' else ('b', 'a')
         for who in {'none': [], 'own': [own], 'peer': [peer], 'both': 'ab', 'all': 'N'}[sw['leak']]:
             self.out('leak', f'sk({who})')
-        for offer, suite in (('o_strong', sw['suite']), ('o_both', sw['suite']), ('o_both', 'weak'), ('o_weak', 'weak')):
-            if sw['weak'] == 'yes':
-                self.clause('offered', [f'offered({offer},{suite})'])
+        if sw['weak'] == 'yes':
+            strong = sw['suite']
+            for pair in (f'o_strong,{strong}', f'o_both,{strong}', 'o_both,weak', 'o_weak,weak'):
+                self.clause('offered', [f'offered({pair})'])
         if self.later:
             self.clause('later', ['late(X)'], ['att(X)'])
             self.attacker('late', sw['dh'] != 'ok', sw['kem'] != 'ok')
@@ -382,9 +383,10 @@ class Model:
 
 def tptp(clauses):
     for name, heads, hyps in clauses:
-        # The kind of a credential can't be taken out of it here, so it is no secret to ask for (and E diverges if asked).
+        # The kind of a credential can't be taken out of it here, so whether the attacker knows it makes no difference.
         hyps = [h for h in hyps if h not in ('att(VA)', 'att(VB)')]
-        yield f'cnf({name}, {"axiom" if heads else "negated_conjecture"}, ({" | ".join(heads + ["~" + h for h in hyps])})).'
+        kind = 'axiom' if heads else 'negated_conjecture'
+        yield f'cnf({name}, {kind}, ({" | ".join(heads + ["~" + h for h in hyps])})).'
 
 
 def parse(words):

@@ -365,7 +365,9 @@ def prove(goal, words, limit=300):
 
 
 def show(t):
-    return f'V{t.vars and id(t) % 1000}' if t.f is None else t.f + (f'({",".join(map(show, t.args))})' if t.args else '')
+    if t.f is None:
+        return f'V{id(t) % 1000}'
+    return t.f + (f'({",".join(map(show, t.args))})' if t.args else '')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rekeying, protocol-spec.md section 11.2, with a passive thief: every interleaving of a bounded number of REKEY records.
+"""Rekeying, protocol-spec.md section 11.2, with a passive thief: every interleaving of a bounded number of REKEYs.
 
 usage: rekey.py QUERY [FAULT] [BOUND]     prints PROVED or FOUND (with a shortest way), and the number of states
        BOUND: REKEY records of each side's own schedule (default 3), beside the recommended second ones
@@ -126,7 +126,8 @@ class Model:
                 return st, True
         if st.watch and st.watch[me].rekeyed and st.watch[me].got:
             st = st._replace(watch=self.put(st.watch, me, st.watch[me]._replace(again=True)))
-        broken = (self.query in ('quiet', 'numbered', 'words') and st.watch is not None and all(w.again for w in st.watch)
+        broken = (self.query in ('quiet', 'numbered', 'words')
+                  and st.watch is not None and all(w.again for w in st.watch)
                   and any(has(st.thief, s.secret) for s in st.sides))
         return st, broken
 
