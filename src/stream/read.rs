@@ -83,11 +83,13 @@ impl ReadState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         while self.data.is_empty() && !self.opener.is_ended() {
+            if !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+                self.reader = Some(cx.waker().clone());
+            }
             if !self.opener.awaits_verdict() {
                 ready!(self.poll_record(io, cx))?;
                 continue;
             }
-            self.reader = Some(cx.waker().clone());
             let both = join(self.waiter.as_ref(), cx.waker());
             let polled = self.poll_record(io, &mut Context::from_waker(&both));
             if !self.opener.awaits_verdict() {
@@ -111,18 +113,22 @@ impl ReadState {
         }
     }
 
-    /// Looks at what has come, without waiting: the reason that the peer gave for ending the session, if it did.
+    /// Looks at what has come, without waiting: the reason that the peer gave for ending the session, if it did. The session is over: whoever
+    /// reads, and whose place at the transport is taken by this, is woken.
     pub(crate) fn find_reason<R: AsyncRead + Unpin>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Option<Fault> {
-        loop {
+        let reader = self.reader.take();
+        let reason = loop {
             match self.poll_fill(io, cx) {
                 Poll::Ready(Err(fault @ Fault::Protocol(Error::Refused(_) | Error::AlertReceived(_)))) => {
-                    return Some(fault);
+                    break Some(fault);
                 }
                 // The reason stands behind what was not read; after the failure nobody will read it.
                 Poll::Ready(Ok(())) if !self.data.is_empty() => self.consume(self.data.len()),
-                _ => return None,
+                _ => break None,
             }
-        }
+        };
+        reader.into_iter().for_each(Waker::wake);
+        reason
     }
 
     /// Returns when the responder's verdict is known.

@@ -183,23 +183,26 @@ impl Conn {
             }
             None => start + PATIENCE,
         };
-        loop {
+        let output = loop {
             tokio::select! {
                 biased;
-                output = &mut call => return Some(output),
+                output = &mut call => break Some(output),
                 () = sleep_until(bound()) => if Instant::now() >= bound() {
-                    if self.failed.lock().unwrap()[side].is_some_and(|failed| failed + SLACK < Instant::now()) {
-                        self.violation(side, "a call sleeps through the failure of another");
-                    } else if idle.is_some() {
-                        self.violation(side, "a call outlives the idle timeout");
-                    } else if !self.is_holed() {
-                        self.violation(side, "a call hangs");
-                    }
                     self.set_unruly(side);
-                    return None;
+                    break None;
                 },
             }
+        };
+        // A call that comes back when our own timer has woken its task was not woken by what it waited for.
+        let (now, failed) = (Instant::now(), self.failed.lock().unwrap()[side]);
+        if (!reading || output.is_none()) && failed.is_some_and(|failed| failed + SLACK < now) {
+            self.violation(side, "a call sleeps through the failure of another");
+        } else if now >= bound() && idle.is_some() {
+            self.violation(side, "a call outlives the idle timeout");
+        } else if now >= bound() && !self.is_holed() {
+            self.violation(side, "a call hangs");
         }
+        output
     }
 }
 
