@@ -21,13 +21,14 @@ from itertools import product
 
 import horn
 
-# --- terms: interned, so that equal terms are one object and shared parts are seen once ---
+# --- terms: interned, so that equal terms are one object ---
 
 TABLE = {}
+BITS = {}           # one bit a function symbol; a term's mask has those in it, to see soon that nothing matches
 
 
 class Term:
-    __slots__ = ('f', 'args', 'ground', 'size', 'vars')
+    __slots__ = ('f', 'args', 'ground', 'size', 'vars', 'mask')
 
 
 def mk(f, *args):
@@ -39,6 +40,9 @@ def mk(f, *args):
         t.vars = frozenset().union(*(a.vars for a in args)) if args else frozenset()
         t.ground = not t.vars
         t.size = 1 + sum(a.size for a in args)
+        t.mask = BITS.setdefault(f, 1 << len(BITS))
+        for a in args:
+            t.mask |= a.mask
         TABLE[key] = t
     return t
 
@@ -47,7 +51,7 @@ def var(name):
     t = TABLE.get(name)
     if t is None:
         t = Term()
-        t.f, t.args, t.ground, t.size = None, (), False, 1
+        t.f, t.args, t.ground, t.size, t.mask = None, (), False, 1, 0
         t.vars = frozenset([t])
         TABLE[name] = t
     return t
@@ -137,7 +141,7 @@ def match(a, b, s):
                 continue
         elif a is b and a.ground or (a, b) in seen:
             continue
-        elif a.f == b.f and a.size <= b.size:
+        elif a.f == b.f and a.size <= b.size and not a.mask & ~b.mask:
             seen.add((a, b))
             todo += zip(a.args, b.args)
             continue
@@ -149,24 +153,22 @@ def match(a, b, s):
 
 # --- clauses ---
 
-FRESH = [0]
 KNOW = ('att', 'late')
 GOALS = ('done', 'same', 'bad')
 DATA = ('pair', 'cred')         # what the attacker can always build and take apart: decided at once
 
 
 class Clause:
-    __slots__ = ('head', 'hyps', 'sel', 'alive', 'keys')
+    __slots__ = ('head', 'hyps', 'sel', 'alive', 'keys', 'mask', 'copy')
 
 
-def rename(terms):
-    FRESH[0] += 1
-    s, memo = {}, {}
+def rename(terms, letter):
+    memo = {}
     for t in terms:
         for v in t.vars:
-            if v not in s:
-                s[v] = var(f'{FRESH[0]}_{len(s)}')
-    return [subst(t, s, memo) for t in terms]
+            if v not in memo:
+                memo[v] = var(f'{letter}{len(memo)}')
+    return [subst(t, {}, memo) for t in terms]
 
 
 def split(fact):
@@ -218,19 +220,24 @@ class Prover:
                 v = g.args[0]
                 if v not in head.vars and not any(v in o.vars for o in out if o is not g):
                     del out[g]
+        # variables are named anew: one set of names for all clauses, one for all their copies in resolve
+        head, *out = rename([head, *out], '_')
         c = Clause()
-        c.head, c.hyps = head, tuple(out)
+        c.head, c.hyps, c.copy = head, tuple(out), None
         todo = [g for g in out if g.f != 'began' and not (g.f in KNOW and g.args[0].f is None)]
         c.sel = max(todo, key=lambda g: g.args[0].size) if todo else None
         if c.sel is None and head.f in KNOW and head.args[0].f is None:
             raise ValueError('the attacker has everything')
         c.alive = True
+        c.mask = head.mask
+        for g in out:
+            c.mask |= g.mask
         c.keys = frozenset(self.key(g) for g in out if g.f not in KNOW or g.args[0].f is not None)
         return c
 
     def covers(self, c, d):
         """c subsumes d."""
-        if len(c.hyps) > len(d.hyps) or not c.keys <= d.keys:
+        if len(c.hyps) > len(d.hyps) or c.mask & ~d.mask or not c.keys <= d.keys:
             return False
         s = {}
         if match(c.head, d.head, s) is None:
@@ -274,7 +281,9 @@ class Prover:
 
     def resolve(self, c, d):
         """c has nothing selected; its conclusion is resolved with the selected hypothesis of d."""
-        head, *hyps = rename([c.head, *c.hyps])
+        if c.copy is None:
+            c.copy = rename([c.head, *c.hyps], "'")
+        head, *hyps = c.copy
         s = unify(head, d.sel)
         if s is None:
             return
