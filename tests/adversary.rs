@@ -4,11 +4,10 @@
 
 mod support;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use countersign::error::{Error, Untrusted};
 use countersign::handshake::Target;
-use countersign::session::{Event, Opener, Progress};
-use support::{End, config, frames, honest, run, seeded, seeded_quietly, short, trusting_all};
+use support::{End, config, deliver, frames, honest, run, seeded, seeded_quietly, short, trusting_all};
 
 /// One run in which `edit` may change any flight before it is delivered. Flights are numbered 0 to 3.
 fn edited(seed: u64, mut edit: impl FnMut(usize, &mut Vec<u8>)) -> (End, End) {
@@ -261,26 +260,4 @@ fn directions_are_apart() {
     session.initiator.sealer.seal_data([b"mine".as_slice()].into_iter(), &mut wire).expect("sealed");
     let opened = session.initiator.opener.open(&mut wire);
     assert!(matches!(opened, Err(Error::Tampered(_))));
-}
-
-/// The data that is delivered, and whether END came, or the error. Errors are checked to stay.
-fn deliver(opener: &mut Opener, wire: &[u8]) -> (Vec<Vec<u8>>, Result<bool, Error>) {
-    let mut input = BytesMut::from(wire);
-    let mut delivered = Vec::new();
-    loop {
-        match opener.open(&mut input) {
-            Ok(Progress::Record { consumed, event }) => {
-                if let Event::Data(range) = event {
-                    delivered.push(input[range].to_vec());
-                }
-                input.advance(consumed);
-            }
-            Ok(Progress::Need(_)) => return (delivered, Ok(opener.is_ended())),
-            Err(error) => {
-                assert_eq!(opener.open(&mut [0; 64]), Err(error.clone()));
-                assert_eq!(opener.check(), Err(error.clone()));
-                return (delivered, Err(error));
-            }
-        }
-    }
 }

@@ -7,12 +7,11 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use countersign::crypto::network::NetworkKey;
 use countersign::error::{Error, Reason, Refusal, Sealed, Untrusted};
 use countersign::handshake::Target;
 use countersign::role::Role;
-use countersign::session::{Event, Opener, Progress};
 use countersign::transcript::{Item, Transcript as TheirTranscript};
 use evil::crypto::{Aead, hmac};
 use evil::duel::{ORDINARY, duel};
@@ -22,7 +21,9 @@ use evil::script::{CONTEXT, FAITHFUL, HONEST, Script, TRUSTED, other};
 use evil::signing::{Key, ToSign, plus_torsion, signature_input};
 use evil::victim::Victim;
 use evil::wire::{self, Transcript};
-use support::{End, config, frames, honest, identity, peer_id, run, seeded, seeded_quietly, short, trusting_all};
+use support::{
+    End, config, deliver, frames, honest, identity, peer_id, run, seeded, seeded_quietly, short, trusting_all,
+};
 
 const ALICE: u8 = 1;
 const BOB: u8 = 2;
@@ -44,23 +45,6 @@ fn untrusted(victim: &Victim) -> &Untrusted {
     match &victim.failure.as_ref().expect("a failure").error {
         Error::Untrusted(untrusted) => untrusted,
         other => panic!("{other}"),
-    }
-}
-
-/// What the records of `wire` deliver, and the error, if there is one.
-fn deliver(opener: &mut Opener, wire: &[u8]) -> (Vec<Vec<u8>>, Result<(), Error>) {
-    let (mut input, mut delivered) = (BytesMut::from(wire), Vec::new());
-    loop {
-        match opener.open(&mut input) {
-            Ok(Progress::Record { consumed, event }) => {
-                if let Event::Data(range) = event {
-                    delivered.push(input[range].to_vec());
-                }
-                input.advance(consumed);
-            }
-            Ok(Progress::Need(_)) => return (delivered, Ok(())),
-            Err(error) => return (delivered, Err(error)),
-        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use countersign::config::Config;
 use countersign::crypto::suite::Suite;
-use countersign::error::Failure;
+use countersign::error::{Error, Failure};
 use countersign::handshake::{Step, Target, initiate, respond};
 use countersign::identity::{Identity, PeerId};
-use countersign::session::Session;
+use countersign::session::{Event, Opener, Progress, Session};
 use countersign::trust::{Decision, Pinned, Request, from_fn};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -190,6 +190,28 @@ pub fn honest(initiator: &Config, responder: &Config, seed: u64) -> Honest {
     i.feed(&verdict);
     let flights = [hello, reply, auth_i, verdict];
     Honest { flights, initiator: i.session.expect("initiator"), responder: r.session.expect("responder") }
+}
+
+/// The data that is delivered, and whether END came, or the error. Errors are checked to stay.
+pub fn deliver(opener: &mut Opener, wire: &[u8]) -> (Vec<Vec<u8>>, Result<bool, Error>) {
+    let mut input = BytesMut::from(wire);
+    let mut delivered = Vec::new();
+    loop {
+        match opener.open(&mut input) {
+            Ok(Progress::Record { consumed, event }) => {
+                if let Event::Data(range) = event {
+                    delivered.push(input[range].to_vec());
+                }
+                input.advance(consumed);
+            }
+            Ok(Progress::Need(_)) => return (delivered, Ok(opener.is_ended())),
+            Err(error) => {
+                assert_eq!(opener.open(&mut [0; 64]), Err(error.clone()));
+                assert_eq!(opener.check(), Err(error.clone()));
+                return (delivered, Err(error));
+            }
+        }
+    }
 }
 
 /// Cuts a run of bytes into its frames.
