@@ -16,7 +16,7 @@ use countersign::crypto::schedule::{ConfirmKey, EarlySecret};
 use countersign::crypto::suite::Aead;
 use countersign::error::Sealed;
 use countersign::handshake::{Step, Target, initiate, respond};
-use countersign::identity::Identity;
+use countersign::identity::{Identity, read_network_key, save_network_key};
 use countersign::role::Role;
 use countersign::secret::Secret;
 use countersign::transcript::Transcript;
@@ -184,6 +184,18 @@ fn key_files(bench: &mut Bench) {
         identity.to_openssh(None).expect("a text").to_string()
     };
     bench.case("OpenSSH key file: a fixed key or random ones", make, parse);
+
+    // So many files of each class, that both are equally well known to the cache.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |fixed: bool, n: u32| folder.path().join(format!("{fixed}-{}", n % 64));
+    for (fixed, n) in [true, false].into_iter().flat_map(|fixed| (0..64).map(move |n| (fixed, n))) {
+        let key = NetworkKey::take(&mut bytes(fixed, &mut bench.rng)).expect("a key");
+        save_network_key(&key, path(fixed, n)).expect("saved");
+    }
+    let make = |fixed, rng: &mut ChaCha8Rng| path(fixed, rng.next_u32());
+    bench.case("network key file: a fixed key or random ones", make, |path| {
+        black_box(read_network_key(path).expect("a key"));
+    });
 }
 
 fn base64(data: &[u8]) -> String {

@@ -28,7 +28,7 @@ pub(crate) struct ReadState {
     chunk: usize,
     /// How long the peer may be silent.
     idle: Option<Patience>,
-    /// Whoever waits for the verdict by reading; others that look for it must not take his place.
+    /// Whoever reads; others that look for the verdict, or for the reason of a failure, must not take his place.
     reader: Option<Waker>,
     /// Whoever waits for the verdict without reading, as `shutdown` does; reading must not take his place either.
     waiter: Option<Waker>,
