@@ -37,6 +37,7 @@ pub struct Config {
     pub(crate) rekey: RekeyPolicy,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) write_buffer: usize,
     pub(crate) key_log: Option<Arc<dyn KeyLog>>,
     /// Deadline of a whole handshake.
     pub(crate) handshake_timeout: Duration,
@@ -61,6 +62,7 @@ impl Config {
             rekey: RekeyPolicy::default(),
             keep_alive: None,
             idle_timeout: None,
+            write_buffer: 0,
             key_log: None,
             handshake_timeout: Duration::from_secs(HANDSHAKE_SECONDS),
             max_handshakes: MAX_HANDSHAKES,
@@ -143,6 +145,14 @@ impl Config {
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout.clamp(Duration::from_millis(1), MAX_IDLE));
+        self
+    }
+
+    /// Gathers small writes, up to so many bytes (at most 131,072), and seals and sends them together; off by default, so that every write goes out at once. With
+    /// it the application flushes when its message is complete, as with any buffered writer. See `Stream::set_write_buffer`.
+    #[must_use]
+    pub fn write_buffer(mut self, limit: usize) -> Self {
+        self.write_buffer = limit;
         self
     }
 

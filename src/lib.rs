@@ -18,6 +18,8 @@ extern crate std;
 
 #[cfg(feature = "std")]
 pub mod blocking;
+#[cfg(feature = "std")]
+mod buffers;
 pub mod config;
 pub mod crypto;
 pub mod error;

@@ -81,3 +81,5 @@ pub const AUTH_PADDING_BLOCK: usize = 1_024;
 pub const REKEY_BYTES: u64 = 1 << 36;
 /// Default age at which a direction gets a new key, in seconds.
 pub const REKEY_SECONDS: u64 = 900;
+/// The most that small writes are gathered to before they are sealed, in bytes.
+pub const MAX_WRITE_BUFFER: usize = 131_072;

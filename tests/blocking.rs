@@ -647,7 +647,7 @@ fn what_waits_goes_out_before_we_wait_for_the_peer() {
     assert_eq!(open(&mut far, &mut wire).0, b"question");
 }
 
-/// One write for a record, also with a REKEY before it and with several buffers.
+/// One write for a record or several, also with a REKEY before each and with several buffers.
 #[test]
 fn records_are_written_whole() {
     let (near, mut far) = sessions(&config(1, 2).rekey(RekeyPolicy::new(1, Duration::MAX)), &config(2, 1));
@@ -658,11 +658,42 @@ fn records_are_written_whole() {
         assert_eq!(stream.write_vectored(&bufs).expect("written"), 5);
     }
     assert_eq!(stream.write(b"").expect("nothing"), 0);
-    assert_eq!(stream.write(&[0; 100_000]).expect("a whole record"), 65_536);
+    assert_eq!(stream.write(&[0; 100_000]).expect("two records"), 100_000);
     assert_eq!(io.script(|script| script.calls), 3);
     let mut wire = io.script(|script| std::mem::take(&mut script.output));
     let (data, records, _) = open(&mut far, &mut wire);
-    assert_eq!((data.len(), records), (10 + 65_536, 5));
+    assert_eq!((data.len(), records), (10 + 100_000, 7));
+    assert_eq!(stream.write(&[0; 300_000]).expect("two records"), 131_072);
+}
+
+/// Small writes that are gathered make one record: at the limit, at a flush, before a read that may wait, and at the end.
+#[test]
+fn gathered_writes() {
+    let (mut stream, io, mut far) = scripted();
+    let mut check = |records: usize, data: &[u8]| {
+        let mut wire = io.script(|script| std::mem::take(&mut script.output));
+        let (got, found, _) = open(&mut far, &mut wire);
+        assert_eq!((got.as_slice(), found), (data, records));
+    };
+    stream.set_write_buffer(10);
+    for part in [&b"four"[..], b"more", b"xy"] {
+        assert_eq!(stream.write(part).expect("gathered"), part.len());
+    }
+    check(0, b"");
+    assert_eq!(stream.write(b"z").expect("gathered"), 1);
+    check(1, b"fourmorexy");
+    stream.flush().expect("flushed");
+    check(1, b"z");
+    stream.write_all(b"question").expect("gathered");
+    io.script(|script| script.reads.push_back(Do::Fail(ErrorKind::WouldBlock)));
+    assert_eq!(stream.read(&mut [0]).expect_err("no answer yet").kind(), ErrorKind::WouldBlock);
+    check(1, b"question");
+    stream.write_all(b"a").expect("gathered");
+    assert_eq!(stream.write(&[7; 20]).expect("sealed"), 20);
+    check(2, &[&b"a"[..], &[7; 20]].concat());
+    stream.write_all(b"end").expect("gathered");
+    stream.shutdown().expect("ended");
+    check(2, b"end");
 }
 
 /// A rekey of ours heals for good once the peer's share is mixed in: the next record brings another, and then there is

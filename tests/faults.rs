@@ -28,26 +28,28 @@ use std::env;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::thread;
 
-/// The allocator of the system, and how much each thread holds: a world lives in one thread.
+/// The allocator of the system, and how much each place holds: a world lives in a thread of its own, which has a place.
 struct Counting;
 
+static HELD: [AtomicIsize; PLACES] = [const { AtomicIsize::new(0) }; PLACES];
+
 thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PLACE: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.set(HELD.get() + layout.size() as isize);
+        HELD[PLACE.get()].fetch_add(layout.size() as isize, Ordering::Relaxed);
         // SAFETY: as the caller's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as isize);
+        HELD[PLACE.get()].fetch_sub(layout.size() as isize, Ordering::Relaxed);
         // SAFETY: as the caller's.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -70,16 +72,21 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Makes a world and gives back what went wrong in it, and what happened.
-fn world(seed: u64) -> Result<sim_world::Tally, String> {
-    let before = HELD.get();
-    let made = catch_unwind(AssertUnwindSafe(|| sim_world::run(seed)));
+/// Makes a world and gives back what went wrong in it, and what happened. The buffers that a thread keeps for its streams go with the thread,
+/// before its memory is looked at.
+fn world(seed: u64, place: usize) -> Result<sim_world::Tally, String> {
+    let made = thread::spawn(move || {
+        PLACE.set(place);
+        let before = HELD[place].load(Ordering::Relaxed);
+        (before, catch_unwind(AssertUnwindSafe(|| sim_world::run(seed))))
+    });
+    let (before, made) = made.join().unwrap();
     let text = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => other.downcast_ref::<&str>().map_or_else(String::new, |text| (*text).to_string()),
     };
     let tally = made.map_err(text)??;
-    let left = HELD.get() - before;
+    let left = HELD[place].load(Ordering::Relaxed) - before;
     if left > HEAP_TOLERANCE { Err(format!("{left} bytes of heap are left")) } else { Ok(tally) }
 }
 
@@ -88,22 +95,22 @@ fn a_thousand_worlds() {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
     let (failures, sum) = (Mutex::new(Vec::new()), Mutex::new(sim_world::Tally::default()));
-    let work = || {
-        // What a thread keeps for itself is there before anything is measured.
-        let _ = sim_world::run(u64::MAX);
+    let work = |place| {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end || failures.lock().unwrap().len() >= MAX_FAILURES {
                 return;
             }
-            match world(seed) {
+            match world(seed, place) {
                 Ok(tally) => sum.lock().unwrap().add(&tally),
                 Err(what) => failures.lock().unwrap().push(format!("COUNTERSIGN_SEED={seed}: {what}")),
             }
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    // What the process keeps for itself is there before anything is measured.
+    let _ = sim_world::run(u64::MAX);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(PLACES - 1);
+    thread::scope(|scope| (1..=threads).for_each(|place| drop(scope.spawn(move || work(place)))));
     let (failures, sum) = (failures.into_inner().unwrap(), sum.into_inner().unwrap());
     println!("{} worlds: {sum:?}", seeds.end - seeds.start);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -123,5 +130,6 @@ fn a_world_replays() {
 
 const SEEDS: u64 = 1_000;
 const MAX_FAILURES: usize = 5;
+const PLACES: usize = 65;
 /// Lazily made things of the standard library and the runtime, in bytes.
 const HEAP_TOLERANCE: isize = 1_024;

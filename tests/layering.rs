@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["session"],
     &["config"],
     &["handshake"],
-    &["failure", "halves"],
+    &["failure", "halves", "buffers"],
     &["blocking", "stream"],
     &["net"],
 ];
@@ -63,6 +63,7 @@ fn the_core_is_without_io() {
         "src/net",
         "src/stream",
         "src/blocking",
+        "src/buffers",
         "src/failure.rs",
         "src/halves.rs",
         "src/identity/agent.rs",

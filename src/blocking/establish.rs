@@ -59,7 +59,9 @@ impl<'a, T: Transport> Establish<'a, T> {
         let restored = self.before.map_or(Ok(()), |before| self.io.set_timeouts(before));
         let session = result?;
         restored.map_err(|error| self.lost(error))?;
-        Ok(Stream::new(self.io, *session, input))
+        let mut stream = Stream::new(self.io, *session, input);
+        stream.set_write_buffer(self.config.write_buffer);
+        Ok(stream)
     }
 
     fn drive(

@@ -77,7 +77,7 @@ impl<T: Transport> WriteHalf<T> {
     /// # Errors
     /// The failure that ended the session.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        self.call(|write, io, _| write.end(io))
+        self.call(|write, io, common| write.end(io, common))
     }
 
     /// Sends a KEEPALIVE: tells a peer that has an idle timeout that we are there.
@@ -92,7 +92,7 @@ impl<T: Transport> WriteHalf<T> {
     fn call<R>(&mut self, call: impl FnOnce(&mut Writing, &mut T, &Common) -> Result<R, Stop>) -> io::Result<R> {
         let WriteHalf { io, write, common } = self;
         if let Some(fault) = common.fault() {
-            write.tell(io, fault);
+            write.tell(io, common, fault);
             return Err(fault.to_io());
         }
         let result = call(write, io, common);
@@ -141,6 +141,6 @@ impl<T: Transport> Write for WriteHalf<T> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.call(|write, io, _| write.flush(io))
+        self.call(|write, io, common| write.flush(io, common))
     }
 }

@@ -20,8 +20,8 @@ use crate::session::{Session, SessionId, SessionInfo};
 ///
 /// * Reading gives what the peer wrote, in order; 0 bytes mean that the peer has said that it is done. A connection
 ///   that was cut is [`io::ErrorKind::UnexpectedEof`], never a clean end.
-/// * Writing seals at most 64 KiB a call and hands it to the transport, in one write. [`Stream::shutdown`] sends the
-///   authenticated end of our direction; reading goes on.
+/// * Writing seals at most 128 KiB a call and hands it to the transport, in one write.
+///   [`Stream::set_write_buffer`] has small writes gathered, to be flushed. [`Stream::shutdown`] sends the authenticated end of our direction; reading goes on.
 /// * Any failure ends both directions, and every later call returns it again. When the transport fails while we write,
 ///   and the peer has said why it ended the session, that is the failure.
 ///   [`protocol_error`](crate::blocking::protocol_error) finds the cause in the [`io::Error`]. Writing after `shutdown`
@@ -49,7 +49,14 @@ impl<T> Stream<T> {
     pub fn new(io: T, session: Session, input: BytesMut) -> Self {
         let Session { sealer, opener, shares, exporter, info } = session;
         let common = Arc::new(Common::new(info, exporter, shares));
-        Stream { io, read: Reading::new(opener, input.to_vec()), write: Writing::new(sealer), common }
+        Stream { io, read: Reading::new(opener, &input), write: Writing::new(sealer), common }
+    }
+
+    /// Gathers small writes, up to so many bytes (at most 131,072), and seals them together; 0 gathers none, which is
+    /// the default. What was gathered goes out when the limit is reached, at `flush` and `shutdown`, and before a read of
+    /// the whole stream that may wait. After `into_split` nobody but the writing half sends it.
+    pub fn set_write_buffer(&mut self, limit: usize) {
+        self.write.set_write_buffer(limit);
     }
 
     /// Fills `out` with keying material for a label and a context (as RFC 5705): equal on both sides, different for
@@ -110,7 +117,7 @@ impl<T: Transport> Stream<T> {
     /// # Errors
     /// The failure that ended the session, or a refusal.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        let ended = self.call(|write, io, _| write.end(io));
+        let ended = self.call(|write, io, common| write.end(io, common));
         if self.common.fault().is_some() {
             // The failure is what is reported.
             let _ = self.write.close(&mut self.io);
@@ -135,10 +142,10 @@ impl<T: Transport> Stream<T> {
     /// on.
     pub fn abort(&mut self, alert: Alert, text: &str) -> io::Result<()> {
         self.common.check()?;
-        let sealed = self.write.seal_alert(alert, text);
+        let sealed = self.write.seal_alert(&self.common, alert, text);
         self.common.note(sealed)?;
         self.read.poison(Error::Misuse(Misuse::Aborted));
-        let ended = self.write.end(&mut self.io);
+        let ended = self.write.end(&mut self.io, &self.common);
         self.common.note(ended)
     }
 
@@ -159,7 +166,7 @@ impl<T: Transport> Stream<T> {
     fn call<R>(&mut self, call: impl FnOnce(&mut Writing, &mut T, &Common) -> Result<R, Stop>) -> io::Result<R> {
         let Stream { io, read, write, common } = self;
         if let Some(fault) = common.fault() {
-            write.tell(io, fault);
+            write.tell(io, common, fault);
             return Err(fault.to_io());
         }
         if read.awaits_verdict() {
@@ -182,7 +189,7 @@ impl<T: Transport> Stream<T> {
         if let (Err(_), Some(fault), Ok(before)) = (&noted, self.common.fault(), self.io.timeouts()) {
             let short = Timeouts { read: before.read, write: Some(LAST_WORDS) };
             if fault.alert().is_some() && self.io.set_timeouts(short).is_ok() {
-                self.write.tell(&mut self.io, fault);
+                self.write.tell(&mut self.io, &self.common, fault);
                 // The session is over; whoever has another handle of the socket finds it as it was.
                 let _ = self.io.set_timeouts(before);
             }
@@ -198,7 +205,7 @@ impl<T: Transport> BufRead for Stream<T> {
         if self.read.data().is_empty() {
             // The peer may be waiting for what we wrote and the transport did not take yet. A failure shows at the next
             // write.
-            let _ = self.write.try_drain(&mut self.io);
+            let _ = self.write.drain_for_reader(&mut self.io, &self.common);
             let filled = self.read.fill(&mut self.io, &self.common);
             self.note_read(filled)?;
         }
@@ -231,7 +238,7 @@ impl<T: Transport> Write for Stream<T> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.call(|write, io, _| write.flush(io))
+        self.call(|write, io, common| write.flush(io, common))
     }
 }
 

@@ -1,20 +1,18 @@
-//! The sending direction: sealed records wait in one buffer until the transport has taken them.
+//! The sending direction: small writes are gathered if that is wanted, and sealed records wait until the transport has taken them.
 
 use std::fmt;
 use std::io::ErrorKind;
 
-use bytes::{Buf, BytesMut};
-
 use crate::blocking::common::{Common, Stop, uninterrupted};
 use crate::blocking::transport::Transport;
+use crate::buffers::{Outbox, Supply};
 use crate::error::{Alert, Error};
 use crate::failure::Fault;
 use crate::session::Sealer;
 
 pub(super) struct Writing {
     sealer: Sealer,
-    /// Sealed, not yet taken by the transport.
-    sealed: BytesMut,
+    out: Outbox,
     /// END or an alert has been sealed.
     ended: bool,
     /// The transport was told that no more comes.
@@ -22,12 +20,17 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn new(sealer: Sealer) -> Self {
-        Writing { sealer, sealed: BytesMut::new(), ended: false, closed: false }
+    pub(super) fn new(mut sealer: Sealer) -> Self {
+        sealer.rest();
+        Writing { sealer, out: Outbox::new(Supply::Heap), ended: false, closed: false }
     }
 
-    /// Seals one record and hands it on. It counts as written once it is sealed, and is kept until the transport has
-    /// it. What waits from before goes first: if the transport does not take that, nothing is sealed.
+    pub(super) fn set_write_buffer(&mut self, limit: usize) {
+        self.out.set_limit(limit);
+    }
+
+    /// Gathers the bytes, or seals a few records of them and hands these on. They count as written once they are gathered or sealed, and are kept until
+    /// the transport has them. What waits from before goes first: if the transport does not take that, nothing is taken.
     pub(super) fn write<'a, T: Transport>(
         &mut self,
         io: &mut T,
@@ -35,54 +38,81 @@ impl Writing {
         parts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<usize, Stop> {
         self.sealer.check()?;
-        self.drain(io)?;
-        if parts.clone().any(|part| !part.is_empty()) {
-            common.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
+        if let Some(taken) = self.out.gather(parts.clone()) {
+            return Ok(taken);
         }
-        let taken = self.sealer.seal_data(parts, &mut self.sealed)?;
+        self.drain(io)?;
+        self.seal_gathered(common)?;
+        let Writing { sealer, out, .. } = self;
+        let taken = match out.gather(parts.clone()) {
+            Some(taken) => taken,
+            None => out.seal(parts, sealer, |sealer, output| common.rekey_if_due(sealer, output))?,
+        };
         self.try_drain(io).map(|()| taken)
+    }
+
+    /// Hands on what waits, gathered or sealed, as far as the transport takes it now.
+    pub(super) fn drain_for_reader<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
+        self.try_drain(io)?;
+        self.seal_gathered(common)?;
+        self.try_drain(io)
+    }
+
+    fn seal_gathered(&mut self, common: &Common) -> Result<(), Error> {
+        let Writing { sealer, out, .. } = self;
+        out.seal_gathered(sealer, |sealer, output| common.rekey_if_due(sealer, output))
     }
 
     pub(super) fn keep_alive<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         self.sealer.check()?;
         self.drain(io)?;
-        common.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
-        self.sealer.seal_keepalive(&mut self.sealed)?;
+        if self.out.has_gathered() {
+            self.seal_gathered(common)?;
+        } else {
+            let sealed = self.out.sealed();
+            common.rekey_if_due(&mut self.sealer, sealed)?;
+            self.sealer.seal_keepalive(sealed)?;
+        }
         self.try_drain(io)
     }
 
-    pub(super) fn flush<T: Transport>(&mut self, io: &mut T) -> Result<(), Stop> {
+    pub(super) fn flush<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         self.drain(io)?;
-        if self.sealed.capacity() > KEPT {
-            self.sealed = BytesMut::new();
+        self.seal_gathered(common)?;
+        self.drain(io)?;
+        if self.out.rest() {
+            self.sealer.rest();
         }
         uninterrupted(|| io.flush()).map_err(Stop::io)
     }
 
     /// Sends the end of our direction, once, and closes the transport for writing.
-    pub(super) fn end<T: Transport>(&mut self, io: &mut T) -> Result<(), Stop> {
+    pub(super) fn end<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         if !self.ended {
-            self.sealer.seal_end(&mut self.sealed)?;
+            self.seal_gathered(common)?;
+            self.sealer.seal_end(self.out.sealed())?;
             self.ended = true;
         }
-        self.flush(io)?;
+        self.flush(io, common)?;
         self.close(io)
     }
 
     /// Seals an alert, after which nothing can be sealed.
-    pub(super) fn seal_alert(&mut self, alert: Alert, text: &str) -> Result<(), Stop> {
-        self.sealer.seal_alert(alert, text, &mut self.sealed)?;
+    pub(super) fn seal_alert(&mut self, common: &Common, alert: Alert, text: &str) -> Result<(), Stop> {
+        // The alert goes out whatever becomes of the data.
+        let _ = self.seal_gathered(common);
+        self.sealer.seal_alert(alert, text, self.out.sealed())?;
         self.ended = true;
         Ok(())
     }
 
     /// The session has failed: tries to send the alert that this calls for, and forgets the key.
-    pub(super) fn tell<T: Transport>(&mut self, io: &mut T, fault: &Fault) {
+    pub(super) fn tell<T: Transport>(&mut self, io: &mut T, common: &Common, fault: &Fault) {
         if let Some(alert) = fault.alert() {
             // The failure itself is what is reported. What the transport did not take at the first call may go at a
             // later one.
-            let _ = self.seal_alert(alert, "");
-            let _ = self.flush(io);
+            let _ = self.seal_alert(common, alert, "");
+            let _ = self.flush(io, common);
         }
         self.sealer.poison(Error::Truncated);
     }
@@ -105,12 +135,12 @@ impl Writing {
     }
 
     fn drain<T: Transport>(&mut self, io: &mut T) -> Result<(), Stop> {
-        while !self.sealed.is_empty() {
-            match uninterrupted(|| io.write(&self.sealed)).map_err(Stop::io)? {
+        while !self.out.waiting().is_empty() {
+            match uninterrupted(|| io.write(self.out.waiting())).map_err(Stop::io)? {
                 0 => {
                     return Err(Stop::Over(Fault::Io(ErrorKind::WriteZero, "the transport takes no more".into())));
                 }
-                count => self.sealed.advance(count.min(self.sealed.len())),
+                count => self.out.advance(count),
             }
         }
         Ok(())
@@ -122,6 +152,3 @@ impl fmt::Debug for Writing {
         f.debug_struct("Writing").field("sealer", &self.sealer).finish_non_exhaustive()
     }
 }
-
-/// A buffer larger than this is given up at a flush, in bytes.
-const KEPT: usize = 16 * 1024;

@@ -1,4 +1,6 @@
 //! The AEAD of a suite, whose nonce belongs to the key: key, iv, counter and limits are one value that can't be cloned.
+//!
+//! A key that rests keeps 44 secret bytes. The expanded key, 600 bytes or more, comes at the next record and goes at `rest`.
 
 use core::fmt;
 
@@ -15,9 +17,11 @@ pub struct SealingKey(Keyed);
 pub struct OpeningKey(Keyed);
 
 struct Keyed {
-    cipher: Cipher,
+    /// The expanded key; none while the key rests.
+    cipher: Option<Cipher>,
+    /// Key and iv.
+    material: Secret<MATERIAL_LEN>,
     aead: Aead,
-    iv: Secret<12>,
     counter: u64,
     /// Bytes of plaintext under this key.
     bytes: u64,
@@ -47,7 +51,7 @@ impl SealingKey {
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>) -> Result<Self, Error> {
-        Keyed::new(aead, key, iv, 0).map(SealingKey)
+        Self::dangerous_at(aead, key, iv, 0)
     }
 
     /// A key whose counter is elsewhere, for test vectors. Sealing twice at one counter gives the plaintexts away.
@@ -55,7 +59,11 @@ impl SealingKey {
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn dangerous_at(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
-        Keyed::new(aead, key, iv, counter).map(SealingKey)
+        Ok(Self::from_material(aead, material(key, &iv)?, counter))
+    }
+
+    pub(super) fn from_material(aead: Aead, material: Secret<MATERIAL_LEN>, counter: u64) -> Self {
+        SealingKey(Keyed { cipher: None, material, aead, counter, bytes: 0 })
     }
 
     /// Encrypts `text` in place and returns the tag.
@@ -64,7 +72,12 @@ impl SealingKey {
     /// [`Error::Exhausted`] when a limit of the key is reached.
     pub fn seal(&mut self, ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
         let nonce = self.0.next_nonce(text.len())?;
-        self.0.cipher.seal(nonce, ad, text)
+        self.0.cipher()?.seal(nonce, ad, text)
+    }
+
+    /// Gives up the expanded key until the next record, which takes some 150 ns longer. Changes nothing else.
+    pub fn rest(&mut self) {
+        self.0.cipher = None;
     }
 
     /// How many have been sealed.
@@ -96,7 +109,7 @@ impl OpeningKey {
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>) -> Result<Self, Error> {
-        Keyed::new(aead, key, iv, 0).map(OpeningKey)
+        Self::dangerous_at(aead, key, iv, 0)
     }
 
     /// A key whose counter is elsewhere, for test vectors.
@@ -104,7 +117,11 @@ impl OpeningKey {
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn dangerous_at(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
-        Keyed::new(aead, key, iv, counter).map(OpeningKey)
+        Ok(Self::from_material(aead, material(key, &iv)?, counter))
+    }
+
+    pub(super) fn from_material(aead: Aead, material: Secret<MATERIAL_LEN>, counter: u64) -> Self {
+        OpeningKey(Keyed { cipher: None, material, aead, counter, bytes: 0 })
     }
 
     /// Decrypts `sealed` in place and returns the plaintext, which is what precedes the tag.
@@ -114,10 +131,15 @@ impl OpeningKey {
     pub fn open<'a>(&mut self, ad: &[u8], sealed: &'a mut [u8], what: Sealed) -> Result<&'a mut [u8], Error> {
         let len = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Tampered(what))?;
         let nonce = self.0.next_nonce(len)?;
-        if !self.0.cipher.open(nonce, ad, sealed) {
+        if !self.0.cipher()?.open(nonce, ad, sealed) {
             return Err(Error::Tampered(what));
         }
         sealed.get_mut(..len).ok_or(Error::Tampered(what))
+    }
+
+    /// As [`SealingKey::rest`].
+    pub fn rest(&mut self) {
+        self.0.cipher = None;
     }
 
     /// How many have been opened.
@@ -132,8 +154,17 @@ impl OpeningKey {
 }
 
 impl Keyed {
-    fn new(aead: Aead, key: &Secret<32>, iv: Secret<12>, counter: u64) -> Result<Self, Error> {
-        Ok(Keyed { cipher: Cipher::new(aead, key)?, aead, iv, counter, bytes: 0 })
+    fn cipher(&mut self) -> Result<&Cipher, Error> {
+        let cipher = match self.cipher.take() {
+            Some(cipher) => cipher,
+            None => Cipher::new(self.aead, self.key_and_iv()?.0)?,
+        };
+        Ok(self.cipher.insert(cipher))
+    }
+
+    fn key_and_iv(&self) -> Result<(&[u8; KEY_LEN], &[u8; IV_LEN]), Error> {
+        let (key, iv) = self.material.expose().split_first_chunk().ok_or(LENGTHS)?;
+        Ok((key, iv.try_into().map_err(|_| LENGTHS)?))
     }
 
     /// iv xor (zeros(4) || u64(counter)); counts first, so that no nonce can come twice.
@@ -143,7 +174,7 @@ impl Keyed {
         if self.counter >= self.aead.max_records() || bytes > self.aead.max_bytes() {
             return Err(Error::Exhausted);
         }
-        let mut nonce = *self.iv.expose();
+        let mut nonce = *self.key_and_iv()?.1;
         let counter = self.counter.to_be_bytes();
         nonce.iter_mut().skip(4).zip(counter).for_each(|(byte, count)| *byte ^= count);
         self.counter += 1;
@@ -152,6 +183,20 @@ impl Keyed {
     }
 }
 
+/// Key and iv, one behind the other.
+fn material(key: &Secret<KEY_LEN>, iv: &Secret<IV_LEN>) -> Result<Secret<MATERIAL_LEN>, Error> {
+    Secret::fill(|material| {
+        let (key_place, iv_place) = material.split_at_mut(KEY_LEN);
+        key_place.copy_from_slice(key.expose());
+        iv_place.copy_from_slice(iv.expose());
+        Ok(())
+    })
+}
+
+pub(super) const KEY_LEN: usize = 32;
+const IV_LEN: usize = 12;
+pub(super) const MATERIAL_LEN: usize = KEY_LEN + IV_LEN;
+const LENGTHS: Error = Error::Internal("key and iv have 44 bytes");
 /// Room that is kept for END, an alert or a rekey, padded as far as it goes.
 const RESERVE: u64 = 65_555;
 

@@ -1,13 +1,11 @@
 //! The key schedule (specification, section 10). Each stage is a type that offers only what may be derived there.
 
-use alloc::vec::Vec;
-
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::crypto::aead::{OpeningKey, SealingKey};
+use crate::crypto::aead::{KEY_LEN, MATERIAL_LEN, OpeningKey, SealingKey};
 use crate::crypto::agreement::SharedSecret;
 use crate::crypto::network::NetworkKey;
 use crate::crypto::suite::Aead;
@@ -171,7 +169,7 @@ impl TrafficSecret {
     /// # Errors
     /// [`Error::Internal`].
     pub fn sealing_key(&self, aead: Aead) -> Result<SealingKey, Error> {
-        SealingKey::new(aead, &self.key()?, self.iv()?)
+        Ok(SealingKey::from_material(aead, self.material()?, 0))
     }
 
     /// The key that opens this direction.
@@ -179,7 +177,7 @@ impl TrafficSecret {
     /// # Errors
     /// [`Error::Internal`].
     pub fn opening_key(&self, aead: Aead) -> Result<OpeningKey, Error> {
-        OpeningKey::new(aead, &self.key()?, self.iv()?)
+        Ok(OpeningKey::from_material(aead, self.material()?, 0))
     }
 
     /// As [`TrafficSecret::sealing_key`], with a counter that is elsewhere, for tests.
@@ -187,7 +185,7 @@ impl TrafficSecret {
     /// # Errors
     /// [`Error::Internal`].
     pub fn dangerous_sealing_key_at(&self, aead: Aead, counter: u64) -> Result<SealingKey, Error> {
-        SealingKey::dangerous_at(aead, &self.key()?, self.iv()?, counter)
+        Ok(SealingKey::from_material(aead, self.material()?, counter))
     }
 
     /// As [`TrafficSecret::opening_key`], with a counter that is elsewhere, for tests.
@@ -195,7 +193,7 @@ impl TrafficSecret {
     /// # Errors
     /// [`Error::Internal`].
     pub fn dangerous_opening_key_at(&self, aead: Aead, counter: u64) -> Result<OpeningKey, Error> {
-        OpeningKey::dangerous_at(aead, &self.key()?, self.iv()?, counter)
+        Ok(OpeningKey::from_material(aead, self.material()?, counter))
     }
 
     /// The secret after a REKEY record: `Extract(ExpandLabel(s, "rekey", content, 32), dh)`, with zeros where nothing was agreed.
@@ -208,12 +206,13 @@ impl TrafficSecret {
         extract(salt.expose(), dh.map_or(&[0; 32], |dh| dh.expose())).map(TrafficSecret)
     }
 
-    fn key(&self) -> Result<Secret<32>, Error> {
-        expand_label(&self.0, "key", None, &[])
-    }
-
-    fn iv(&self) -> Result<Secret<12>, Error> {
-        expand_label(&self.0, "iv", None, &[])
+    /// Key and iv.
+    fn material(&self) -> Result<Secret<MATERIAL_LEN>, Error> {
+        Secret::fill(|material| {
+            let (key, iv) = material.split_at_mut(KEY_LEN);
+            expand_label_into(&self.0, "key", None, &[], key)?;
+            expand_label_into(&self.0, "iv", None, &[], iv)
+        })
     }
 }
 
@@ -303,16 +302,13 @@ fn expand_label_into(
     out: &mut [u8],
 ) -> Result<(), Error> {
     let failed = |_| Error::Internal("HKDF refused constants");
-    let mut full = Vec::from(PROTOCOL.as_bytes());
-    for part in [Some(label), role.map(Role::name)].into_iter().flatten() {
-        full.push(b' ');
-        full.extend_from_slice(part.as_bytes());
-    }
+    let (space, role) = role.map_or(("", ""), |role| (" ", role.name()));
+    let full = [PROTOCOL, " ", label, space, role].map(str::as_bytes);
+    let [protocol, first, label, second, role] = full;
     let len = u16::try_from(out.len()).map_err(failed)?.to_be_bytes();
-    let full_len = [u8::try_from(full.len()).map_err(failed)?];
+    let full_len = [u8::try_from(full.iter().map(|part| part.len()).sum::<usize>()).map_err(failed)?];
     let ctx_len = [u8::try_from(ctx.len()).map_err(failed)?];
-    let info: [&[u8]; 5] = [&len, &full_len, &full, &ctx_len, ctx];
-    expand(secret, &info, out)
+    expand(secret, &[&len, &full_len, protocol, first, label, second, role, &ctx_len, ctx], out)
 }
 
 /// HKDF-Expand (RFC 5869, section 2.3).
@@ -341,6 +337,13 @@ mod tests {
     fn check<const N: usize>(secrets: &Value, name: &str, got: &Secret<N>) {
         let hex: String = got.expose().iter().map(|byte| std::format!("{byte:02x}")).collect();
         assert_eq!(hex, secrets[name], "{name}");
+    }
+
+    fn check_material(secrets: &Value, key: &str, iv: &str, traffic: &TrafficSecret) {
+        let material = traffic.material().unwrap();
+        let (got_key, got_iv) = material.expose().split_at(KEY_LEN);
+        check::<32>(secrets, key, &Secret::take(&mut got_key.try_into().unwrap()));
+        check::<12>(secrets, iv, &Secret::take(&mut got_iv.try_into().unwrap()));
     }
 
     // What is taken is what is exposed, to the key log and to tests.
@@ -384,8 +387,7 @@ mod tests {
             for (role, short) in [(Role::Initiator, "i"), (Role::Responder, "r")] {
                 let traffic = secret.traffic(role, &th_hello).unwrap();
                 check(secrets, &std::format!("hs_secret_{short}"), &traffic.0);
-                check(secrets, &std::format!("hs_key_{short}"), &traffic.key().unwrap());
-                check(secrets, &std::format!("hs_iv_{short}"), &traffic.iv().unwrap());
+                check_material(secrets, &std::format!("hs_key_{short}"), &std::format!("hs_iv_{short}"), &traffic);
                 check(secrets, &std::format!("confirm_key_{short}"), &secret.confirm(role, &th_hello).unwrap().0);
             }
             let master = secret.into_master().unwrap();
@@ -393,8 +395,12 @@ mod tests {
             for (role, short) in [(Role::Initiator, "i"), (Role::Responder, "r")] {
                 let traffic = master.traffic(role, &th_final).unwrap();
                 check(secrets, &std::format!("traffic_secret_{short}"), &traffic.0);
-                check(secrets, &std::format!("traffic_key_{short}"), &traffic.key().unwrap());
-                check(secrets, &std::format!("traffic_iv_{short}"), &traffic.iv().unwrap());
+                check_material(
+                    secrets,
+                    &std::format!("traffic_key_{short}"),
+                    &std::format!("traffic_iv_{short}"),
+                    &traffic,
+                );
             }
             check(secrets, "exporter_secret", &master.exporter(&th_final).unwrap().0);
             check(secrets, "channel_binding", &Secret::take(&mut master.channel_binding(&th_final).unwrap()));
@@ -433,8 +439,7 @@ mod tests {
         let dh = Secret::take(&mut array(&case["dh"]));
         let next = secret.next(&array(&case["content"]), Some(&dh)).unwrap();
         check(case, "secret_after", &next.0);
-        check(case, "key", &next.key().unwrap());
-        check(case, "iv", &next.iv().unwrap());
+        check_material(case, "key", "iv", &next);
         let none = secret.next(&array(&case["content"]), None).unwrap();
         let zeros = secret.next(&array(&case["content"]), Some(&Secret::take(&mut [0; 32]))).unwrap();
         assert_eq!(none.expose(), zeros.expose());

@@ -21,7 +21,11 @@ pub struct SignatureInput([u8; SIGNATURE_INPUT_LEN]);
 
 /// A public key that passed the checks of [ID-2]: canonical, on the curve, not of small order.
 #[derive(Clone, Copy)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey([u8; PUBLIC_KEY_LEN]);
+
+/// A public key with its point decoded, which is what a verification needs first. A session keeps the 32 bytes only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verifier(VerifyingKey);
 
 /// A private key.
 pub struct PrivateKey {
@@ -65,20 +69,12 @@ impl PublicKey {
     /// # Errors
     /// [`Untrusted::WeakKey`].
     pub fn from_bytes(bytes: &[u8; PUBLIC_KEY_LEN]) -> Result<Self, Error> {
-        // [ID-2]
-        let weak = Error::Untrusted(Untrusted::WeakKey);
-        if !is_canonical(bytes) {
-            return Err(weak);
-        }
-        match VerifyingKey::from_bytes(bytes) {
-            Ok(key) if !key.is_weak() => Ok(PublicKey(key)),
-            _ => Err(weak),
-        }
+        Verifier::from_bytes(bytes).map(|verifier| verifier.public_key())
     }
 
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_LEN] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// Verifies strictly (specification, section 8.4).
@@ -86,6 +82,31 @@ impl PublicKey {
     /// # Errors
     /// [`Untrusted::Signature`].
     pub fn verify(&self, input: &SignatureInput, signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
+        Verifier::from_bytes(&self.0)?.verify(input, signature)
+    }
+}
+
+impl Verifier {
+    /// Checks and decodes a public key.
+    pub(crate) fn from_bytes(bytes: &[u8; PUBLIC_KEY_LEN]) -> Result<Self, Error> {
+        // [ID-2]
+        let weak = Error::Untrusted(Untrusted::WeakKey);
+        if !is_canonical(bytes) {
+            return Err(weak);
+        }
+        match VerifyingKey::from_bytes(bytes) {
+            Ok(key) if !key.is_weak() => Ok(Verifier(key)),
+            _ => Err(weak),
+        }
+    }
+
+    /// What it verifies for.
+    pub(crate) fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.to_bytes())
+    }
+
+    /// Verifies strictly (specification, section 8.4).
+    pub(crate) fn verify(&self, input: &SignatureInput, signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
         self.verify_bytes(input.as_bytes(), signature)
     }
 
@@ -111,7 +132,7 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::Internal`] if the backend fails.
     pub fn from_seed(seed: Secret<32>) -> Result<Self, Error> {
-        let public = PublicKey(SigningKey::from_bytes(seed.expose()).verifying_key());
+        let public = PublicKey(SigningKey::from_bytes(seed.expose()).verifying_key().to_bytes());
         Ok(PrivateKey { signing: Signing::new(&seed)?, seed, public })
     }
 

@@ -219,7 +219,7 @@ pub(super) fn check(
         Role::Initiator => (None, Auth::decode(plaintext)?),
         Role::Responder => Auth::decode_with_service(plaintext).map(|(service, auth)| (Some(service), auth))?,
     };
-    let credential = Credential::decode(&auth.credential)?;
+    let (credential, verifier) = Credential::decode(&auth.credential)?;
     transcript.add(Item::Header, &[&frame.header])?;
     if let Some(service) = service {
         transcript.add(Item::Service, &[service.as_bytes()])?;
@@ -232,7 +232,7 @@ pub(super) fn check(
     keys.confirm_peer.check(&transcript.hash(), &auth.confirm)?;
     let confirmation = KeyConfirmed(());
     // [HS-14] [HS-20]
-    credential.public_key().verify(&signed, &auth.signature)?;
+    verifier.verify(&signed, &auth.signature)?;
     let signature = SignatureChecked(());
     transcript.add(Item::Sealed, &[&sealed])?;
     Ok(Proven { credential, service: service.unwrap_or_default().to_string(), signature, confirmation })

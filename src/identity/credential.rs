@@ -4,7 +4,7 @@ use core::fmt;
 
 use alloc::string::String;
 
-use crate::crypto::signature::PublicKey;
+use crate::crypto::signature::{PublicKey, Verifier};
 use crate::error::{Error, Malformed};
 use crate::wire::message::CredentialBlock;
 
@@ -37,13 +37,15 @@ impl Credential {
         }
     }
 
-    pub(crate) fn decode(block: &CredentialBlock<'_>) -> Result<Self, Error> {
+    /// What was presented, and what its signature is checked with.
+    pub(crate) fn decode(block: &CredentialBlock<'_>) -> Result<(Self, Verifier), Error> {
         // [ID-1]
         if block.kind != RAW_KEY {
             return Err(Error::Malformed(Malformed::Field("credential_kind")));
         }
         let key = block.data.try_into().map_err(|_| Error::Malformed(Malformed::Field("credential_data")))?;
-        PublicKey::from_bytes(key).map(Credential::RawKey)
+        let verifier = Verifier::from_bytes(key)?;
+        Ok((Credential::RawKey(verifier.public_key()), verifier))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use crate::crypto::aead::OpeningKey;
@@ -60,8 +61,8 @@ struct Live {
     phase: Phase,
     budget: Budget,
     /// A REKEY that waits to be completed.
-    rekey: Option<Rekey>,
-    log: Option<(Role, SessionLog)>,
+    rekey: Option<Box<Rekey>>,
+    log: Option<Box<(Role, SessionLog)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Opener {
 
     pub(crate) fn set_log(&mut self, whose: Role, log: Option<SessionLog>) {
         if let Ok(live) = &mut self.live {
-            live.log = log.map(|log| (whose, log));
+            live.log = log.map(|log| Box::new((whose, log)));
         }
     }
 
@@ -154,6 +155,13 @@ impl Opener {
     /// Whether the responder's verdict has yet to come.
     pub fn awaits_verdict(&self) -> bool {
         matches!(&self.live, Ok(live) if live.phase == Phase::AwaitVerdict)
+    }
+
+    /// Gives up the expanded key, as [`Sealer::rest`](crate::session::Sealer::rest) does.
+    pub fn rest(&mut self) {
+        if let Ok(live) = &mut self.live {
+            live.key.rest();
+        }
     }
 
     /// Whether the direction is without error.
@@ -226,7 +234,7 @@ impl Live {
             KIND_KEEPALIVE if !content.is_empty() => Err(Error::Malformed(Malformed::Trailing("KEEPALIVE"))),
             KIND_KEEPALIVE => Ok(Event::KeepAlive),
             KIND_REKEY => {
-                self.rekey = Some(Rekey::decode(content)?);
+                self.rekey = Some(Box::new(Rekey::decode(content)?));
                 // [RK-2]
                 if !self.budget.allows_rekey() {
                     return Err(Error::Unexpected { expected: "fewer REKEY records", got: "REKEY" });
@@ -254,7 +262,7 @@ impl Live {
         // [RK-1]
         self.secret = self.secret.next(&rekey.encode(), dh.as_ref())?;
         self.key = self.secret.opening_key(self.key.aead())?;
-        if let Some((whose, log)) = &self.log {
+        if let Some((whose, log)) = self.log.as_deref() {
             log.traffic(*whose, self.budget.rekeys, self.secret.expose());
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What the two directions of a session share: the X25519 shares that REKEY records are mixed from (specification, section 11.2).
 //! It is needed at a rekey only.
 
+use alloc::boxed::Box;
+
 use rand_core::TryCryptoRng;
 
 use crate::crypto::agreement::X25519Share;
@@ -13,13 +15,13 @@ use crate::wire::message::Rekey;
 #[derive(Debug, Default)]
 pub struct Shares {
     /// Our newest, and the one before while the peer may still name it.
-    newest: Option<X25519Share>,
-    before: Option<X25519Share>,
+    newest: Option<Box<X25519Share>>,
+    before: Option<Box<X25519Share>>,
     /// Number of our newest.
     number: u32,
     /// The one that the peer named last.
     named: u32,
-    peer: Option<(u32, [u8; X25519_LEN])>,
+    peer: Option<Box<(u32, [u8; X25519_LEN])>>,
 }
 
 impl Shares {
@@ -30,7 +32,7 @@ impl Shares {
 
     /// Number of the peer's newest share, 0 if it has sent none.
     pub fn peer_number(&self) -> u32 {
-        self.peer.map_or(0, |(number, _)| number)
+        self.peer.as_deref().map_or(0, |(number, _)| *number)
     }
 
     /// How many private halves are kept.
@@ -40,9 +42,9 @@ impl Shares {
 
     /// Makes a REKEY: draws 32 bytes, agrees with the peer's newest share, and keeps the private half if its place is free.
     pub(super) fn send(&mut self, rng: &mut impl TryCryptoRng) -> Result<(Rekey, Option<Secret<X25519_LEN>>), Error> {
-        let fresh = X25519Share::generate(rng)?;
+        let fresh = Box::new(X25519Share::generate(rng)?);
         // [RK-6]
-        let dh = self.peer.map(|(_, share)| fresh.agree(&share)).transpose()?;
+        let dh = self.peer.as_deref().map(|(_, share)| fresh.agree(share)).transpose()?;
         let share = *fresh.share();
         let number = match self.number.checked_add(1) {
             Some(number) if self.named == self.number => {
@@ -81,7 +83,7 @@ impl Shares {
             self.before = None;
         }
         if rekey.number != 0 {
-            self.peer = Some((rekey.number, rekey.share));
+            self.peer = Some(Box::new((rekey.number, rekey.share)));
         }
         Ok(dh)
     }

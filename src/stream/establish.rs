@@ -131,6 +131,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                 let mut stream = Stream::new(self.io, *session, input);
                 stream.set_keep_alive(self.config.keep_alive);
                 stream.set_idle_timeout(self.config.idle_timeout);
+                stream.set_write_buffer(self.config.write_buffer);
                 return Ok((stream, permit));
             }
             Err(error) => error,

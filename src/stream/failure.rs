@@ -18,7 +18,7 @@ pub(crate) struct Latch(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    fault: OnceLock<Fault>,
+    fault: OnceLock<Box<Fault>>,
     sleeping_writer: Mutex<Option<Waker>>,
 }
 
@@ -44,7 +44,7 @@ impl Latch {
         if fault.is_misuse() {
             return fault.to_io();
         }
-        let first = self.0.fault.get_or_init(|| fault).to_io();
+        let first = self.0.fault.get_or_init(|| Box::new(fault)).to_io();
         if let Some(writer) = self.sleeping_writer().take() {
             writer.wake();
         }

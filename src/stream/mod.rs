@@ -43,8 +43,8 @@ use write::WriteState;
 ///
 /// * Reading gives what the peer wrote, in order; 0 bytes mean that the peer has said that it is done. A connection that was
 ///   cut is [`io::ErrorKind::UnexpectedEof`], never a clean end.
-/// * Writing seals at most 64 KiB a call and hands it to the transport at once; what the transport does not take is kept
-///   and goes out with the next write, flush or shutdown. `shutdown` sends the authenticated end of our direction; reading goes on.
+/// * Writing seals at most 128 KiB a call and hands it to the transport at once; what the transport does not take is kept
+///   and goes out with the next write, flush or shutdown. [`Stream::set_write_buffer`] has small writes gathered, to be flushed. `shutdown` sends the authenticated end of our direction; reading goes on.
 /// * Any failure ends both directions, and every later call returns it again. When the transport fails while we write, and the
 ///   peer has said why it ended the session, that is the failure. [`protocol_error`] finds the cause in the [`io::Error`]. Writing after `shutdown` is [`io::ErrorKind::InvalidInput`] and ends nothing.
 /// * All calls are cancel-safe: a dropped future loses nothing and sends nothing twice.
@@ -66,7 +66,7 @@ impl<T> Stream<T> {
         let link = Arc::new(Link::new(info, exporter, shares));
         Stream {
             io,
-            read: ReadState::new(opener, input, link.clone()),
+            read: ReadState::new(opener, &input, link.clone()),
             write: WriteState::new(sealer, link.clone()),
             latch: Latch::default(),
             link,
@@ -81,6 +81,13 @@ impl<T> Stream<T> {
     /// Fails with [`Error::Idle`] ([`io::ErrorKind::TimedOut`]) when we read and nothing has come for so long; `None` waits for ever.
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
         self.read.set_idle_timeout(timeout);
+    }
+
+    /// Gathers small writes, up to so many bytes (at most 131,072), and seals them together; 0 gathers none, which is the default. What was gathered goes out when
+    /// the limit is reached, at `flush` and `shutdown`, with the next keepalive, and when a read of the whole stream has to wait. After `into_split` nobody
+    /// but the writing half sends it.
+    pub fn set_write_buffer(&mut self, limit: usize) {
+        self.write.set_write_buffer(limit);
     }
 
     /// Fills `out` with keying material for a label and a context (as RFC 5705): equal on both sides, different for every session, label, context

@@ -1,16 +1,14 @@
 //! The receiving direction: ciphertext is read into one buffer, opened there, and lent from there.
 
 use std::fmt;
-use std::future::Future;
-use std::ops::Range;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::buffers::{Inbox, Supply};
 use crate::error::Error;
 use crate::failure::Fault;
 use crate::session::{Event, Opener, Progress};
@@ -18,16 +16,9 @@ use crate::stream::link::{Link, Patience, join};
 
 pub(crate) struct ReadState {
     opener: Opener,
-    /// Bytes as received; the record at the front may be opened.
-    buffer: BytesMut,
-    /// What is left of the opened record's content.
-    data: Range<usize>,
-    /// Length of the opened record; 0 if there is none.
-    record: usize,
-    /// How much the next read asks for.
-    chunk: usize,
+    inbox: Inbox,
     /// How long the peer may be silent.
-    idle: Option<Patience>,
+    idle: Option<Box<Patience>>,
     /// Whoever reads; others that look for the verdict, or for the reason of a failure, must not take his place.
     reader: Option<Waker>,
     /// Whoever waits for the verdict without reading, as `shutdown` does; reading must not take his place either.
@@ -36,44 +27,28 @@ pub(crate) struct ReadState {
 }
 
 impl ReadState {
-    pub(crate) fn new(opener: Opener, buffer: BytesMut, link: Arc<Link>) -> Self {
-        ReadState {
-            opener,
-            buffer,
-            data: 0..0,
-            record: 0,
-            chunk: MIN_CHUNK,
-            idle: None,
-            reader: None,
-            waiter: None,
-            link,
-        }
+    pub(crate) fn new(mut opener: Opener, received: &[u8], link: Arc<Link>) -> Self {
+        opener.rest();
+        ReadState { opener, inbox: Inbox::new(received, Supply::Pool), idle: None, reader: None, waiter: None, link }
     }
 
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
-        self.idle = timeout.map(Patience::new);
+        self.idle = timeout.map(|timeout| Box::new(Patience::new(timeout)));
     }
 
     /// The decrypted bytes that are there.
     pub(crate) fn data(&self) -> &[u8] {
-        self.buffer.get(self.data.clone()).unwrap_or_default()
+        self.inbox.data()
     }
 
     pub(crate) fn consume(&mut self, amount: usize) {
-        self.data.start += amount.min(self.data.len());
-        if self.data.is_empty() {
-            self.buffer.advance(self.record);
-            self.record = 0;
-            self.data = 0..0;
-        }
+        self.inbox.consume(amount);
     }
 
     /// Ends this direction; what was not read yet is gone.
     pub(crate) fn poison(&mut self, error: Error) {
         self.opener.poison(error);
-        self.data = 0..0;
-        self.record = 0;
-        self.buffer = BytesMut::new();
+        self.inbox.clear();
     }
 
     /// Returns when [`ReadState::data`] has bytes, or the peer's direction has ended.
@@ -82,7 +57,7 @@ impl ReadState {
         io: &mut R,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
-        while self.data.is_empty() && !self.opener.is_ended() {
+        while self.data().is_empty() && !self.opener.is_ended() {
             if !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
                 self.reader = Some(cx.waker().clone());
             }
@@ -123,7 +98,7 @@ impl ReadState {
                     break Some(fault);
                 }
                 // The reason stands behind what was not read; after the failure nobody will read it.
-                Poll::Ready(Ok(())) if !self.data.is_empty() => self.consume(self.data.len()),
+                Poll::Ready(Ok(())) if !self.data().is_empty() => self.consume(usize::MAX),
                 _ => break None,
             }
         };
@@ -160,19 +135,18 @@ impl ReadState {
     /// Opens the next record, reading as much as it needs.
     fn poll_record<R: AsyncRead + Unpin>(&mut self, io: &mut R, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
-            match self.opener.open(&mut self.buffer)? {
+            match self.opener.open(self.inbox.received())? {
                 Progress::Need(missing) => {
                     if ready!(self.poll_read(io, cx, missing))? == 0 {
                         return Poll::Ready(self.opener.finish().map_err(Fault::from));
                     }
                 }
                 Progress::Record { consumed, event: Event::Data(range) } => {
-                    self.data = range;
-                    self.record = consumed;
+                    self.inbox.opened(range, consumed);
                     return Poll::Ready(Ok(()));
                 }
                 Progress::Record { consumed, event } => {
-                    self.buffer.advance(consumed);
+                    self.inbox.pass(consumed);
                     if event == Event::Rekey {
                         self.link.peer_rekeyed(&mut self.opener)?;
                     }
@@ -182,31 +156,29 @@ impl ReadState {
         }
     }
 
-    /// Reads what fits; the peer is authenticated, so a record's length is believed. An idle stream keeps no large buffer.
+    /// Reads what fits; the peer is authenticated, so a record's length is believed. A stream that waits keeps no buffer, and after much data no
+    /// expanded key.
     fn poll_read<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
         cx: &mut Context<'_>,
         missing: usize,
     ) -> Poll<Result<usize, Fault>> {
-        let want = self.chunk.max(missing);
-        self.buffer.reserve(want);
-        let polled = pin!(io.read_buf(&mut (&mut self.buffer).limit(want))).poll(cx);
-        match polled {
-            Poll::Ready(Ok(count)) => {
-                self.idle.as_mut().into_iter().for_each(Patience::restart);
-                if count == want {
-                    self.chunk = (want * 2).min(MAX_CHUNK);
-                }
+        let mut room = ReadBuf::new(self.inbox.room(missing));
+        let of = room.capacity();
+        match Pin::new(io).poll_read(cx, &mut room) {
+            Poll::Ready(Ok(())) => {
+                let count = room.filled().len();
+                self.idle.as_deref_mut().into_iter().for_each(Patience::restart);
+                self.inbox.filled(count, of);
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::io(&error))),
             Poll::Pending => {
-                if self.buffer.is_empty() {
-                    self.buffer = BytesMut::new();
-                    self.chunk = MIN_CHUNK;
+                if self.inbox.rest() {
+                    self.opener.rest();
                 }
-                if self.idle.as_mut().is_some_and(|idle| idle.poll_over(cx).is_ready()) {
+                if self.idle.as_deref_mut().is_some_and(|idle| idle.poll_over(cx).is_ready()) {
                     self.opener.poison(Error::Idle);
                     return Poll::Ready(Err(Error::Idle.into()));
                 }
@@ -216,12 +188,8 @@ impl ReadState {
     }
 }
 
-/// Without what was received: some of it is decrypted.
 impl fmt::Debug for ReadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadState").field("buffered", &self.buffer.len()).finish_non_exhaustive()
+        f.debug_struct("ReadState").field("inbox", &self.inbox).finish_non_exhaustive()
     }
 }
-
-const MIN_CHUNK: usize = 4 * 1024;
-const MAX_CHUNK: usize = 128 * 1024;

@@ -1,4 +1,4 @@
-//! The sending direction: sealed records wait in one buffer until the transport has taken them.
+//! The sending direction: small writes are gathered if that is wanted, and sealed records wait until the transport has taken them.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::task::{consume_budget, unconstrained};
 
+use crate::buffers::{Outbox, Supply};
 use crate::error::{Alert, Error};
 use crate::failure::Fault;
 use crate::session::Sealer;
@@ -20,24 +20,28 @@ use crate::stream::link::{Link, Patience, join};
 #[derive(Debug)]
 pub(crate) struct WriteState {
     sealer: Sealer,
-    /// Sealed, not yet taken by the transport.
-    sealed: BytesMut,
+    out: Outbox,
     /// END or an alert has been sealed.
     ended: bool,
     /// Whoever made the last call, if it waits. Others that use the transport meanwhile let it wake him as well.
     sleeper: Option<Waker>,
     /// After how long without sending we send something.
-    keep_alive: Option<Patience>,
+    keep_alive: Option<Box<Patience>>,
     link: Arc<Link>,
 }
 
 impl WriteState {
-    pub(crate) fn new(sealer: Sealer, link: Arc<Link>) -> Self {
-        WriteState { sealer, sealed: BytesMut::new(), ended: false, sleeper: None, keep_alive: None, link }
+    pub(crate) fn new(mut sealer: Sealer, link: Arc<Link>) -> Self {
+        sealer.rest();
+        WriteState { sealer, out: Outbox::new(Supply::Pool), ended: false, sleeper: None, keep_alive: None, link }
+    }
+
+    pub(crate) fn set_write_buffer(&mut self, limit: usize) {
+        self.out.set_limit(limit);
     }
 
     pub(crate) fn set_keep_alive(&mut self, interval: Option<Duration>) {
-        self.keep_alive = interval.map(Patience::new);
+        self.keep_alive = interval.map(|interval| Box::new(Patience::new(interval)));
     }
 
     /// Sends a KEEPALIVE whenever nothing was sent for the interval. Pending, unless it fails.
@@ -49,13 +53,18 @@ impl WriteState {
         if let Poll::Ready(Err(fault)) = self.drain_beside(io, cx) {
             return Poll::Ready(Err(fault));
         }
-        while let Some(patience) = self.keep_alive.as_mut().filter(|_| !self.ended) {
+        while let Some(patience) = self.keep_alive.as_deref_mut().filter(|_| !self.ended) {
             ready!(patience.poll_over(cx));
             patience.restart();
             // Where the transport is full the peer has enough to read, and the rest goes out above.
-            if self.sealed.is_empty() && self.sealer.check().is_ok() {
-                self.link.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
-                self.sealer.seal_keepalive(&mut self.sealed)?;
+            if self.out.waiting().is_empty() && self.sealer.check().is_ok() {
+                if self.out.has_gathered() {
+                    self.seal_gathered()?;
+                } else {
+                    let sealed = self.out.sealed();
+                    self.link.rekey_if_due(&mut self.sealer, sealed)?;
+                    self.sealer.seal_keepalive(sealed)?;
+                }
                 if let Poll::Ready(Err(fault)) = self.drain_beside(io, cx) {
                     return Poll::Ready(Err(fault));
                 }
@@ -68,21 +77,24 @@ impl WriteState {
         self.sleeper = sleeper;
     }
 
-    /// Hands on what waits, on behalf of a reader. A failure shows at the next write.
+    /// Hands on what waits, gathered or sealed, on behalf of a reader. A failure shows at the next write.
     pub(crate) fn drain_for_reader<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) {
-        let _ = self.drain_beside(io, cx);
+        if self.drain_beside(io, cx).is_ready() && self.seal_gathered().is_ok() {
+            let _ = self.drain_beside(io, cx);
+        }
     }
 
     /// Hands on what waits, for somebody else than a writer, who may have been dropped or may sleep: the transport wakes both.
     fn drain_beside<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        if self.sealed.is_empty() {
+        if self.out.waiting().is_empty() {
             return Poll::Ready(Ok(()));
         }
         let both = join(self.sleeper.as_ref(), cx.waker());
         self.poll_drain(io, &mut Context::from_waker(&both))
     }
 
-    /// Seals one record and hands it on. It counts as written once it is sealed: it is kept until the transport has it.
+    /// Gathers the bytes, or seals a few records of them and hands these on. They count as written once they are gathered or sealed: they
+    /// are kept until the transport has them.
     pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -90,19 +102,30 @@ impl WriteState {
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Fault>> {
         self.sealer.check()?;
-        // Fairness towards other tasks comes before the record is sealed, and not between sealing it and handing it on: nobody
+        // Fairness towards other tasks comes before anything is sealed, and not between sealing it and handing it on: nobody
         // would come back for it.
         ready!(pin!(consume_budget()).poll(cx));
-        ready!(self.poll_drain(io, cx))?;
-        if bufs.iter().any(|buf| !buf.is_empty()) {
-            self.link.rekey_if_due(&mut self.sealer, &mut self.sealed)?;
-            self.keep_alive.as_mut().into_iter().for_each(Patience::restart);
+        let parts = bufs.iter().map(|buf| &**buf);
+        if let Some(taken) = self.out.gather(parts.clone()) {
+            return Poll::Ready(Ok(taken));
         }
-        let taken = self.sealer.seal_data(bufs.iter().map(|buf| &**buf), &mut self.sealed)?;
+        ready!(self.poll_drain(io, cx))?;
+        self.seal_gathered()?;
+        self.keep_alive.as_deref_mut().into_iter().for_each(Patience::restart);
+        let WriteState { sealer, out, link, .. } = self;
+        let taken = match out.gather(parts.clone()) {
+            Some(taken) => taken,
+            None => out.seal(parts, sealer, |sealer, output| link.rekey_if_due(sealer, output))?,
+        };
         match self.poll_drain(io, cx) {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
         }
+    }
+
+    fn seal_gathered(&mut self) -> Result<(), Error> {
+        let WriteState { sealer, out, link, .. } = self;
+        out.seal_gathered(sealer, |sealer, output| link.rekey_if_due(sealer, output))
     }
 
     pub(crate) fn poll_flush<W: AsyncWrite + Unpin>(
@@ -111,7 +134,8 @@ impl WriteState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         ready!(self.poll_drain(io, cx))?;
-        self.sealed = BytesMut::new();
+        self.seal_gathered()?;
+        ready!(self.poll_drain(io, cx))?;
         Pin::new(io).poll_flush(cx).map_err(|error| Fault::io(&error))
     }
 
@@ -122,7 +146,8 @@ impl WriteState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         if !self.ended {
-            self.sealer.seal_end(&mut self.sealed)?;
+            self.seal_gathered()?;
+            self.sealer.seal_end(self.out.sealed())?;
             self.ended = true;
         }
         ready!(self.poll_flush(io, cx))?;
@@ -130,7 +155,9 @@ impl WriteState {
     }
 
     pub(crate) fn seal_alert(&mut self, alert: Alert, text: &str) -> Result<(), Fault> {
-        self.sealer.seal_alert(alert, text, &mut self.sealed)?;
+        // The alert goes out whatever becomes of the data.
+        let _ = self.seal_gathered();
+        self.sealer.seal_alert(alert, text, self.out.sealed())?;
         self.ended = true;
         Ok(())
     }
@@ -149,8 +176,8 @@ impl WriteState {
 
     /// Hands on what waits, as far as the transport takes it.
     fn poll_drain<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        while !self.sealed.is_empty() {
-            let written = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, &self.sealed)));
+        while !self.out.waiting().is_empty() {
+            let written = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, self.out.waiting())));
             match ready!(pin!(written).poll(cx)) {
                 Ok(0) => {
                     return Poll::Ready(Err(Fault::Io(
@@ -158,9 +185,13 @@ impl WriteState {
                         "the transport takes no more".into(),
                     )));
                 }
-                Ok(count) => self.sealed.advance(count),
+                Ok(count) => self.out.advance(count),
                 Err(error) => return Poll::Ready(Err(Fault::io(&error))),
             }
+        }
+        // A stream with nothing to send keeps no buffer, and after much data no expanded key.
+        if self.out.rest() {
+            self.sealer.rest();
         }
         Poll::Ready(Ok(()))
     }

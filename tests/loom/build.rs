@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 10] = [
     "halves.rs",
+    "buffers/mod.rs",
+    "buffers/outbox.rs",
+    "buffers/pool.rs",
     "failure.rs",
     "stream/failure.rs",
     "stream/link.rs",
@@ -22,6 +25,16 @@ fn main() {
         let text = fs::read_to_string(&path).expect("source");
         swapped += text.matches("std::sync").count() + text.matches("std::thread").count();
         let text = text.replace("std::sync", "crate::sync").replace("std::thread", "crate::thread");
+        // Modules are put together in `main.rs`, and only what is sent is there.
+        let text: String = text
+            .split_inclusive('\n')
+            .filter(|line| {
+                file != "buffers/mod.rs"
+                    || !["mod ", "pub(crate) use", "#[cfg(feature = \"tokio\")]\n"]
+                        .iter()
+                        .any(|start| line.starts_with(start))
+            })
+            .collect();
         // From outside of the crate its errors may become more.
         let text = text.replace("| Error::Entropy =>", "| Error::Entropy | _ =>");
         // A file that is included has no documentation of its own.

@@ -1,7 +1,5 @@
 //! AWS-LC, by aws-lc-rs.
 
-use alloc::boxed::Box;
-
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -20,8 +18,8 @@ pub(crate) struct Agreement {
 /// A private Ed25519 key.
 pub(crate) struct Signing(Ed25519KeyPair);
 
-/// An AEAD under a key.
-pub(crate) struct Cipher(Box<LessSafeKey>);
+/// An AEAD under a key, which is on the heap of AWS-LC.
+pub(crate) struct Cipher(LessSafeKey);
 
 impl Agreement {
     pub(crate) fn new(secret: &Secret<X25519_LEN>) -> Result<Self, Error> {
@@ -63,13 +61,13 @@ impl Signing {
 }
 
 impl Cipher {
-    pub(crate) fn new(aead: Aead, key: &Secret<32>) -> Result<Self, Error> {
+    pub(crate) fn new(aead: Aead, key: &[u8; 32]) -> Result<Self, Error> {
         let algorithm = match aead {
             Aead::ChaCha20Poly1305 => &CHACHA20_POLY1305,
             Aead::Aes256Gcm => &AES_256_GCM,
         };
-        let key = UnboundKey::new(algorithm, key.expose()).map_err(|_| Error::Internal("the AEAD refused a key"))?;
-        Ok(Cipher(Box::new(LessSafeKey::new(key))))
+        let key = UnboundKey::new(algorithm, key).map_err(|_| Error::Internal("the AEAD refused a key"))?;
+        Ok(Cipher(LessSafeKey::new(key)))
     }
 
     pub(crate) fn seal(&self, nonce: [u8; 12], ad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {

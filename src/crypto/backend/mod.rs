@@ -57,8 +57,10 @@ mod tests {
             let (a, b) = (aws::Signing::new(&secret(n)).unwrap(), pure::Signing::new(&secret(n)).unwrap());
             assert_eq!(a.sign(&message).unwrap(), b.sign(&message).unwrap());
             for aead in [Aead::ChaCha20Poly1305, Aead::Aes256Gcm] {
-                let (a, b) =
-                    (aws::Cipher::new(aead, &secret(n)).unwrap(), pure::Cipher::new(aead, &secret(n)).unwrap());
+                let (a, b) = (
+                    aws::Cipher::new(aead, secret(n).expose()).unwrap(),
+                    pure::Cipher::new(aead, secret(n).expose()).unwrap(),
+                );
                 let (mut x, mut y) = (std::vec![n; 100 + usize::from(n)], std::vec![n; 100 + usize::from(n)]);
                 let (s, t) = (a.seal([n; 12], b"ad", &mut x).unwrap(), b.seal([n; 12], b"ad", &mut y).unwrap());
                 assert_eq!((&x, s), (&y, t));

@@ -61,8 +61,8 @@ impl Signing {
 }
 
 impl Cipher {
-    pub(crate) fn new(aead: Aead, key: &Secret<32>) -> Result<Self, Error> {
-        let key = key.expose().into();
+    pub(crate) fn new(aead: Aead, key: &[u8; 32]) -> Result<Self, Error> {
+        let key = key.into();
         Ok(match aead {
             Aead::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305(Box::new(ChaCha20Poly1305::new(key))),
             Aead::Aes256Gcm => Cipher::Aes256Gcm(Box::new(Aes256Gcm::new(key))),

@@ -1,6 +1,6 @@
 //! What the halves of a stream share, in every interleaving: `cargo run --manifest-path tests/loom/Cargo.toml`.
 //!
-//! The code is that of the crate: `build.rs` takes `src/halves.rs`, `src/stream/{failure,link,write}.rs` and `src/blocking/{common,wait}.rs`
+//! The code is that of the crate: `build.rs` takes `src/halves.rs`, `src/buffers/{mod,outbox,pool}.rs`, `src/stream/{failure,link,write}.rs` and `src/blocking/{common,wait}.rs`
 //! as they are, and puts loom's primitives in the place of `std::sync` and `std::thread`. What is below them (the cryptography, the session)
 //! shares nothing and is the crate's own.
 //!
@@ -10,6 +10,18 @@
 mod models;
 mod sync;
 mod thread;
+
+mod buffers {
+    #![allow(dead_code)]
+    include!(concat!(env!("OUT_DIR"), "/buffers_mod.rs"));
+    mod outbox {
+        include!(concat!(env!("OUT_DIR"), "/buffers_outbox.rs"));
+    }
+    mod pool {
+        include!(concat!(env!("OUT_DIR"), "/buffers_pool.rs"));
+    }
+    pub(crate) use outbox::Outbox;
+}
 
 mod config {
     pub(crate) const MAX_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -25,6 +37,10 @@ mod crypto {
 
 mod error {
     pub(crate) use countersign::error::*;
+}
+
+mod limits {
+    pub(crate) use countersign::limits::*;
 }
 
 mod role {
