@@ -12,7 +12,7 @@ use std::time::Duration;
 use countersign::config::Config;
 use countersign::crypto::network::NetworkKey;
 use countersign::crypto::suite::Suite;
-use countersign::error::{Alert, Error, Reason, Untrusted};
+use countersign::error::{Alert, Error, Misuse, Reason, Untrusted};
 use countersign::handshake::Target;
 use countersign::net::Listener;
 use countersign::session::{Padding, RekeyPolicy};
@@ -406,6 +406,47 @@ async fn an_eager_refusal_surfaces_at_the_first_call() {
         );
         assert_eq!(stream.read_u8().await.unwrap_err().to_string(), error.to_string(), "{call}: it is repeated");
     }
+}
+
+/// Data that goes with our proof arrives with it, in one write and before the verdict, whether the verdict is waited for or not; who refuses us never reads
+/// it; and more than a record is refused before anything is sent. [HS-25]
+#[tokio::test]
+async fn first_data_goes_with_the_proof() {
+    for (eager, accepted) in [(false, true), (true, true), (false, false), (true, false)] {
+        let decide = from_fn(move |_| if accepted { Decision::accept() } else { Decision::deny("not today") });
+        let responder = Config::new(identity(2), decide);
+        let (a, mut wire_a) = duplex(64 * 1_024);
+        let (mut wire_b, b) = duplex(64 * 1_024);
+        let server = tokio::spawn(async move {
+            let mut stream = responder.accept_over(b, None).await.ok()?;
+            let mut got = [0; 8];
+            stream.read_exact(&mut got).await.unwrap();
+            Some(got)
+        });
+        let call = config(1, 2).connect_over(a).first_data(*b"question");
+        let client = tokio::spawn(if eager { call.eager() } else { call }.into_future());
+        // A relay that passes one read at a time: HELLO, then the answer, then all that the initiator says next.
+        let mut scratch = vec![0; 64 * 1_024];
+        let hello = wire_a.read(&mut scratch).await.unwrap();
+        wire_b.write_all(&scratch[..hello]).await.unwrap();
+        let reply = wire_b.read(&mut scratch).await.unwrap();
+        wire_a.write_all(&scratch[..reply]).await.unwrap();
+        let proof = wire_a.read(&mut scratch).await.unwrap();
+        assert_eq!(scratch[0], 0xC4);
+        let auth_len = 4 + usize::from(u16::from_be_bytes([scratch[2], scratch[3]]));
+        assert_eq!((scratch[auth_len], proof - auth_len), (0xC5, 4 + 1 + 8 + 16), "AUTH_I and one record");
+        wire_b.write_all(&scratch[..proof]).await.unwrap();
+        let relay = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut wire_a, &mut wire_b).await });
+        assert_eq!(server.await.unwrap(), accepted.then_some(*b"question"));
+        let connected = client.await.unwrap();
+        assert_eq!(connected.is_ok(), eager || accepted);
+        drop(connected);
+        let _ = relay.await;
+    }
+    let (a, mut far) = duplex(64 * 1_024);
+    let error = config(1, 2).connect_over(a).first_data(vec![0; 65_537]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Protocol(failure) if failure.error == Error::Misuse(Misuse::ContentTooLong)));
+    assert_eq!(far.read(&mut [0; 9]).await.unwrap(), 0);
 }
 
 /// `shutdown` of an eager stream returns when it is known that what was written is accepted, and not before.

@@ -226,6 +226,14 @@ impl AwaitVerdict {
         }
     }
 
+    pub(super) fn seal_first(&mut self, mut data: &[u8], output: &mut BytesMut) -> Result<(), Error> {
+        while !data.is_empty() {
+            let taken = self.0.sealer.seal_data([data].into_iter(), output)?;
+            data = data.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     pub(super) fn into_session(self) -> Box<Session> {
         self.0
     }

@@ -25,7 +25,7 @@ use alloc::string::ToString;
 use bytes::BytesMut;
 
 use crate::crypto::signature::SignatureInput;
-use crate::error::{Alert, Error, Failure, ReceivedAlert};
+use crate::error::{Alert, Error, Failure, Misuse, ReceivedAlert};
 use crate::identity::{Credential, SignerError};
 use crate::limits::SIGNATURE_LEN;
 use crate::role::{Role, Stage};
@@ -132,6 +132,19 @@ impl NeedInput {
             Awaiting::Verdict(state) => Ok(state.into_session()),
             other => Err(NeedInput(other)),
         }
+    }
+
+    /// For an initiator that waits for the verdict only: seals data to be sent with AUTH_I, in `output`. The responder reads it if it accepts us.
+    ///
+    /// # Errors
+    /// Those of sealing; a state that waits for anything else takes no data.
+    pub fn seal_first(&mut self, data: &[u8], output: &mut BytesMut) -> Result<(), Failure> {
+        let (role, stage) = (self.role(), self.stage());
+        let sealed = match &mut self.0 {
+            Awaiting::Verdict(state) => state.seal_first(data, output),
+            _ => Err(Error::Misuse(Misuse::VerdictPending)),
+        };
+        sealed.map_err(|error| Failure { role, stage, error })
     }
 
     /// To be called when the transport has ended.

@@ -273,6 +273,7 @@ impl Shared {
             config: &config,
             address: Some(address),
             eager: false,
+            first: &[],
             room: Some(self.accepted.room.clone()),
             give_way: Some(give_way),
             seen,

@@ -89,6 +89,8 @@ pub(crate) struct Establish<'a, T> {
     pub(crate) address: Option<SocketAddr>,
     /// Return before the verdict.
     pub(crate) eager: bool,
+    /// Data that goes with our proof.
+    pub(crate) first: &'a [u8],
     /// Room where accepted streams wait for the application; taken before the initiator is told that it is accepted.
     pub(crate) room: Option<Arc<Semaphore>>,
     /// Tells this handshake that it is the oldest of too many.
@@ -215,7 +217,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
     ) -> Result<Box<Session>, ConnectError> {
         loop {
             step = match step {
-                Step::NeedInput(need) => {
+                Step::NeedInput(mut need) => {
+                    if need.stage() == Stage::Verdict && !self.first.is_empty() {
+                        need.seal_first(std::mem::take(&mut self.first), output)?;
+                    }
                     self.seen.silent = need.is_silent();
                     let begins = !output.is_empty() || self.seen.stage != need.stage();
                     self.send(output).await?;
