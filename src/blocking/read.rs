@@ -25,7 +25,7 @@ enum How {
 impl Reading {
     pub(super) fn new(mut opener: Opener, received: &[u8]) -> Self {
         opener.rest();
-        Reading { opener, inbox: Inbox::new(received, Supply::Heap) }
+        Reading { opener, inbox: Inbox::new(received, Supply::Process) }
     }
 
     /// The decrypted bytes that are there.
@@ -35,6 +35,14 @@ impl Reading {
 
     pub(super) fn consume(&mut self, amount: usize) {
         self.inbox.consume(amount);
+        self.shrink();
+    }
+
+    /// A thread that has read everything keeps a small buffer, and after much data no expanded key.
+    fn shrink(&mut self) {
+        if self.inbox.shrink() {
+            self.opener.rest();
+        }
     }
 
     /// Ends this direction; what was not read yet is gone.
@@ -116,6 +124,7 @@ impl Reading {
 
     /// Reads once; the peer is authenticated, so a record's length is believed.
     fn receive<T: Transport>(&mut self, io: &mut T, missing: usize, how: How) -> Result<usize, Stop> {
+        self.shrink();
         let room = self.inbox.room(missing);
         let of = room.len();
         let count = uninterrupted(|| match how {

@@ -22,7 +22,7 @@ pub(super) struct Writing {
 impl Writing {
     pub(super) fn new(mut sealer: Sealer) -> Self {
         sealer.rest();
-        Writing { sealer, out: Outbox::new(Supply::Heap), ended: false, closed: false }
+        Writing { sealer, out: Outbox::new(Supply::Process), ended: false, closed: false }
     }
 
     pub(super) fn set_write_buffer(&mut self, limit: usize) {
@@ -80,9 +80,6 @@ impl Writing {
         self.drain(io)?;
         self.seal_gathered(common)?;
         self.drain(io)?;
-        if self.out.rest() {
-            self.sealer.rest();
-        }
         uninterrupted(|| io.flush()).map_err(Stop::io)
     }
 
@@ -142,6 +139,10 @@ impl Writing {
                 }
                 count => self.out.advance(count),
             }
+        }
+        // A stream with nothing to send keeps no buffer, and after much data no expanded key.
+        if self.out.rest() {
+            self.sealer.rest();
         }
         Ok(())
     }

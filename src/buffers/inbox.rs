@@ -3,9 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-#[cfg(feature = "tokio")]
-use crate::buffers::pool;
-use crate::buffers::{LARGE, SMALL, Supply, size_for};
+use crate::buffers::{LARGE, SMALL, Supply, pool, size_for};
 
 pub(crate) struct Inbox {
     /// Filled in part.
@@ -84,6 +82,16 @@ impl Inbox {
         }
     }
 
+    /// Before a wait with the buffer in hand: if there is nothing in it, a small one will do. Says whether it was a large one.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let large = self.filled.is_empty() && self.room.len() > SMALL;
+        if large {
+            self.exchange(0);
+            self.size = SMALL;
+        }
+        large
+    }
+
     /// Gives the buffer back if there is nothing in it, and says whether that was a large one.
     #[cfg(any(test, feature = "tokio"))]
     pub(crate) fn rest(&mut self) -> bool {
@@ -102,27 +110,13 @@ impl Inbox {
     }
 
     fn exchange(&mut self, size: usize) {
-        let mut room = self.take(size);
+        let mut room = if size == 0 { Vec::new() } else { pool::take_room(size, self.supply) };
         let filled = self.room.get(self.filled.clone()).unwrap_or_default();
         if let Some(front) = room.get_mut(..filled.len()) {
             front.copy_from_slice(filled);
         }
         self.filled = 0..self.filled.len();
-        let old = std::mem::replace(&mut self.room, room);
-        match self.supply {
-            #[cfg(feature = "tokio")]
-            Supply::Pool => pool::give_room(old),
-            Supply::Heap => drop(old),
-        }
-    }
-
-    fn take(&self, size: usize) -> Vec<u8> {
-        match self.supply {
-            _ if size == 0 => Vec::new(),
-            #[cfg(feature = "tokio")]
-            Supply::Pool => pool::take_room(size),
-            Supply::Heap => vec![0; size],
-        }
+        pool::give_room(std::mem::replace(&mut self.room, room), self.supply);
     }
 }
 
@@ -150,9 +144,9 @@ mod tests {
     fn nothing_is_lost_between_buffers() {
         let bytes: Vec<u8> = (0..2_000_000_u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         for supply in [
-            Supply::Heap,
+            Supply::Process,
             #[cfg(feature = "tokio")]
-            Supply::Pool,
+            Supply::Thread,
         ] {
             let mut inbox = Inbox::new(&bytes[..100], supply);
             let (mut read, mut taken, mut seed) = (100, 0, 1_usize);
@@ -181,7 +175,7 @@ mod tests {
     // Small messages have a small buffer again after a large one; a stream that waits has none.
     #[test]
     fn buffers_are_as_large_as_what_comes() {
-        let mut inbox = Inbox::new(&[], Supply::Heap);
+        let mut inbox = Inbox::new(&[], Supply::Process);
         fill(&mut inbox, 4, &[1; SMALL]);
         fill(&mut inbox, 60_000, &[1; 60_000]);
         assert_eq!(inbox.room.len(), LARGE);

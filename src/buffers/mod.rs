@@ -2,7 +2,6 @@
 
 mod inbox;
 mod outbox;
-#[cfg(feature = "tokio")]
 mod pool;
 
 pub(crate) use inbox::Inbox;
@@ -11,11 +10,11 @@ pub(crate) use outbox::Outbox;
 /// Where buffers come from and go back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Supply {
-    /// The thread's pool, for streams that give a buffer back whenever they wait.
+    /// The thread's pool, and what all threads share beyond it.
     #[cfg(feature = "tokio")]
-    Pool,
-    /// The heap, for threads that wait with their buffer in hand.
-    Heap,
+    Thread,
+    /// What all threads share: for those that wait one stream each, and must keep nothing.
+    Process,
 }
 
 /// Enough for messages and answers.

@@ -4,9 +4,7 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-#[cfg(feature = "tokio")]
-use crate::buffers::pool;
-use crate::buffers::{SMALL, Supply, size_for};
+use crate::buffers::{SMALL, Supply, pool, size_for};
 use crate::error::Error;
 use crate::limits::MAX_WRITE_BUFFER;
 use crate::session::Sealer;
@@ -143,20 +141,11 @@ fn make_room(buffer: &mut BytesMut, len: usize, supply: Supply) {
         return;
     }
     give(buffer, supply);
-    *buffer = match supply {
-        #[cfg(feature = "tokio")]
-        Supply::Pool => pool::take_sealed(size_for(len)),
-        Supply::Heap => BytesMut::with_capacity(size_for(len)),
-    };
+    *buffer = pool::take_sealed(size_for(len), supply);
 }
 
 fn give(buffer: &mut BytesMut, supply: Supply) {
-    let old = std::mem::take(buffer);
-    match supply {
-        #[cfg(feature = "tokio")]
-        Supply::Pool => pool::give_sealed(old),
-        Supply::Heap => drop(old),
-    }
+    pool::give_sealed(std::mem::take(buffer), supply);
 }
 
 fn total<'a>(parts: impl Iterator<Item = &'a [u8]>) -> usize {

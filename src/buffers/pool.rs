@@ -1,97 +1,147 @@
-//! Buffers that wait for the next stream of this thread that has something to do.
+//! Buffers that wait for the next stream that has something to do: a few in each thread, and a few more that all threads share.
 //!
 //! They are not wiped: what is in them beyond what was filled is never lent to anyone.
 
+#[cfg(feature = "tokio")]
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 
-use crate::buffers::{LARGE, SMALL};
+use crate::buffers::{LARGE, SMALL, Supply};
 
-/// Up to [`KEPT`] bytes.
-struct Spare {
-    rooms: Vec<Vec<u8>>,
-    sealed: Vec<BytesMut>,
+/// Buffers of the two sizes.
+struct Shelf<B> {
+    buffers: Vec<B>,
     bytes: usize,
+    limit: usize,
 }
 
-impl Spare {
-    /// Whether a buffer of so many bytes is kept.
-    fn admits(&mut self, size: usize) -> bool {
-        let admits = [SMALL, LARGE].contains(&size) && self.bytes + size <= KEPT;
-        self.bytes += if admits { size } else { 0 };
-        admits
+/// A buffer that a shelf keeps.
+trait Buffer: Sized {
+    fn size(&self) -> usize;
+}
+
+/// What was received.
+impl Buffer for Vec<u8> {
+    fn size(&self) -> usize {
+        self.len()
     }
 }
 
-thread_local! {
-    static SPARE: RefCell<Spare> = const { RefCell::new(Spare { rooms: Vec::new(), sealed: Vec::new(), bytes: 0 }) };
+/// What is to be sent.
+impl Buffer for BytesMut {
+    fn size(&self) -> usize {
+        self.capacity()
+    }
 }
+
+impl<B: Buffer> Shelf<B> {
+    const fn new(limit: usize) -> Self {
+        Shelf { buffers: Vec::new(), bytes: 0, limit }
+    }
+
+    fn take(&mut self, size: usize) -> Option<B> {
+        let found = self.buffers.iter().rposition(|buffer| buffer.size() == size)?;
+        self.bytes -= size;
+        Some(self.buffers.swap_remove(found))
+    }
+
+    /// Gives the buffer back if there is no place for it.
+    fn give(&mut self, buffer: B) -> Option<B> {
+        let size = buffer.size();
+        if ![SMALL, LARGE].contains(&size) || self.bytes + size > self.limit {
+            return Some(buffer);
+        }
+        self.bytes += size;
+        self.buffers.push(buffer);
+        None
+    }
+}
+
+#[cfg(feature = "tokio")]
+thread_local! {
+    static ROOMS: RefCell<Shelf<Vec<u8>>> = const { RefCell::new(Shelf::new(OWN)) };
+    static SEALED: RefCell<Shelf<BytesMut>> = const { RefCell::new(Shelf::new(OWN)) };
+}
+
+static SHARED_ROOMS: Mutex<Shelf<Vec<u8>>> = Mutex::new(Shelf::new(SHARED));
+static SHARED_SEALED: Mutex<Shelf<BytesMut>> = Mutex::new(Shelf::new(SHARED));
 
 /// A buffer of `len` bytes that have any value.
-pub(super) fn take_room(len: usize) -> Vec<u8> {
-    with(|spare| {
-        let found = spare.rooms.iter().rposition(|room| room.len() == len)?;
-        spare.bytes -= len;
-        Some(spare.rooms.swap_remove(found))
-    })
-    .unwrap_or_else(|| vec![0; len])
+pub(super) fn take_room(len: usize, supply: Supply) -> Vec<u8> {
+    let own = match supply {
+        #[cfg(feature = "tokio")]
+        Supply::Thread => ROOMS.try_with(|rooms| rooms.borrow_mut().take(len)).ok().flatten(),
+        Supply::Process => None,
+    };
+    own.or_else(|| lock(&SHARED_ROOMS, |shelf| shelf.take(len))).unwrap_or_else(|| vec![0; len])
 }
 
-pub(super) fn give_room(room: Vec<u8>) {
-    with(|spare| {
-        if spare.admits(room.len()) {
-            spare.rooms.push(room);
-        }
-        Some(())
-    });
+pub(super) fn give_room(room: Vec<u8>, supply: Supply) {
+    let left = match supply {
+        #[cfg(feature = "tokio")]
+        Supply::Thread => ROOMS.try_with(|rooms| rooms.borrow_mut().give(room)).ok().flatten(),
+        Supply::Process => Some(room),
+    };
+    left.and_then(|room| lock(&SHARED_ROOMS, |shelf| shelf.give(room)));
 }
 
 /// An empty buffer with room for `capacity` bytes.
-pub(super) fn take_sealed(capacity: usize) -> BytesMut {
-    with(|spare| {
-        let found = spare.sealed.iter().rposition(|sealed| sealed.capacity() == capacity)?;
-        spare.bytes -= capacity;
-        Some(spare.sealed.swap_remove(found))
-    })
-    .unwrap_or_else(|| BytesMut::with_capacity(capacity))
+pub(super) fn take_sealed(capacity: usize, supply: Supply) -> BytesMut {
+    let own = match supply {
+        #[cfg(feature = "tokio")]
+        Supply::Thread => SEALED.try_with(|sealed| sealed.borrow_mut().take(capacity)).ok().flatten(),
+        Supply::Process => None,
+    };
+    own.or_else(|| lock(&SHARED_SEALED, |shelf| shelf.take(capacity)))
+        .unwrap_or_else(|| BytesMut::with_capacity(capacity))
 }
 
-pub(super) fn give_sealed(mut sealed: BytesMut) {
-    sealed.clear();
-    with(|spare| {
-        if spare.admits(sealed.capacity()) {
-            spare.sealed.push(sealed);
-        }
-        Some(())
-    });
+pub(super) fn give_sealed(mut buffer: BytesMut, supply: Supply) {
+    buffer.clear();
+    let left = match supply {
+        #[cfg(feature = "tokio")]
+        Supply::Thread => SEALED.try_with(|sealed| sealed.borrow_mut().give(buffer)).ok().flatten(),
+        Supply::Process => Some(buffer),
+    };
+    left.and_then(|buffer| lock(&SHARED_SEALED, |shelf| shelf.give(buffer)));
 }
 
-/// `None` also while the thread ends, when there is no pool any more.
-fn with<T>(then: impl FnOnce(&mut Spare) -> Option<T>) -> Option<T> {
-    SPARE.try_with(|spare| spare.try_borrow_mut().ok().and_then(|mut spare| then(&mut spare))).ok().flatten()
+fn lock<B, T>(shelf: &Mutex<Shelf<B>>, then: impl FnOnce(&mut Shelf<B>) -> T) -> T {
+    then(&mut shelf.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What a thread keeps at most, in bytes.
-const KEPT: usize = 512 * 1024;
+/// What a thread keeps of either kind at most, in bytes.
+#[cfg(feature = "tokio")]
+const OWN: usize = 2 * LARGE;
+/// What all threads keep together of either kind at most, in bytes.
+const SHARED: usize = 8 * LARGE;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // What is given back is what is taken next, and no thread keeps more than its bound.
+    // What is given back is what is taken next, and nobody keeps more than its bound.
     #[test]
     fn keeps_some_and_gives_them_again() {
-        let mut room = take_room(SMALL);
-        room[7] = 42;
-        give_room(room);
-        assert_eq!(take_room(SMALL)[7], 42);
-        assert_eq!(take_room(SMALL)[7], 0);
-        (0..100).for_each(|_| give_room(vec![1; LARGE]));
-        (0..100).for_each(|_| give_sealed(BytesMut::with_capacity(LARGE)));
-        give_room(vec![1; 5_000]);
-        let kept = with(|spare| Some((spare.bytes, spare.rooms.len(), spare.sealed.len()))).unwrap();
-        assert_eq!(kept, (3 * LARGE, 3, 0));
-        assert_eq!(take_room(5_000), [0; 5_000]);
+        let mut shelf = Shelf::new(2 * LARGE);
+        assert!(shelf.give(vec![42; SMALL]).is_none());
+        assert_eq!(shelf.take(SMALL).unwrap()[7], 42);
+        assert!(shelf.take(SMALL).is_none());
+        assert!(shelf.give(vec![1; 5_000]).is_some(), "another size");
+        assert_eq!((0..10).filter(|_| shelf.give(vec![1; LARGE]).is_none()).count(), 2);
+        assert_eq!((shelf.bytes, shelf.buffers.len()), (2 * LARGE, 2));
+        assert!(shelf.take(LARGE).is_some() && shelf.take(LARGE).is_some() && shelf.take(LARGE).is_none());
+        assert_eq!(shelf.bytes, 0);
+    }
+
+    // A thread that is full gives to all, and another that has none takes from there.
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn threads_share_what_they_do_not_need() {
+        (0..3).for_each(|_| give_room(vec![42; LARGE], Supply::Thread));
+        let taken = std::thread::spawn(|| take_room(LARGE, Supply::Thread)).join().unwrap();
+        assert_eq!((taken.len(), taken[7]), (LARGE, 42));
     }
 }

@@ -279,7 +279,7 @@ fn unpad(kind: u8, padded: &[u8]) -> Result<&[u8], Error> {
         let (rest, len) = padded.split_last_chunk().ok_or(bad.clone())?;
         let content_len = rest.len().checked_sub(usize::from(u16::from_be_bytes(*len))).ok_or(bad.clone())?;
         let (content, padding) = rest.split_at_checked(content_len).ok_or(bad.clone())?;
-        if rest.len() > MAX_CONTENT_LEN || padding.iter().any(|byte| *byte != 0) {
+        if rest.len() > MAX_CONTENT_LEN || padding.iter().fold(0, |all, byte| all | byte) != 0 {
             return Err(bad);
         }
         content

@@ -29,7 +29,7 @@ pub(crate) struct ReadState {
 impl ReadState {
     pub(crate) fn new(mut opener: Opener, received: &[u8], link: Arc<Link>) -> Self {
         opener.rest();
-        ReadState { opener, inbox: Inbox::new(received, Supply::Pool), idle: None, reader: None, waiter: None, link }
+        ReadState { opener, inbox: Inbox::new(received, Supply::Thread), idle: None, reader: None, waiter: None, link }
     }
 
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {

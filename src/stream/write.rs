@@ -33,7 +33,7 @@ pub(crate) struct WriteState {
 impl WriteState {
     pub(crate) fn new(mut sealer: Sealer, link: Arc<Link>) -> Self {
         sealer.rest();
-        WriteState { sealer, out: Outbox::new(Supply::Pool), ended: false, sleeper: None, keep_alive: None, link }
+        WriteState { sealer, out: Outbox::new(Supply::Thread), ended: false, sleeper: None, keep_alive: None, link }
     }
 
     pub(crate) fn set_write_buffer(&mut self, limit: usize) {

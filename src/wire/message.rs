@@ -193,7 +193,7 @@ impl<'a> Auth<'a> {
         let credential = CredentialBlock::decode(&mut cursor)?;
         let signature = cursor.array("signature")?;
         let confirm = cursor.array("confirm")?;
-        if cursor.rest().iter().any(|byte| *byte != 0) {
+        if cursor.rest().iter().fold(0, |all, byte| all | byte) != 0 {
             return Err(Error::Malformed(Malformed::Padding));
         }
         Ok(Auth { credential, signature, confirm })

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 9] = [
     "halves.rs",
     "buffers/mod.rs",
     "buffers/outbox.rs",
-    "buffers/pool.rs",
     "failure.rs",
     "stream/failure.rs",
     "stream/link.rs",

@@ -22,6 +22,7 @@ pub enum Command {
     Connect(ConnectArgs),
     Inspect(InspectArgs),
     Demo(DemoArgs),
+    Bench(BenchArgs),
 }
 
 /// Make an identity: FILE (private, readable by you only) and FILE.pub; print the fingerprint. With --network, make a network key.
@@ -65,6 +66,13 @@ pub struct SelfArgs {
     /// that stays in the ssh-agent at SSH_AUTH_SOCK; WHICH is its fingerprint `SHA256:...` or its .pub file.
     #[arg(long, value_name = "FILE")]
     pub identity: PathBuf,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// How we talk, whoever we are.
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
     /// The passphrase of an encrypted private key is on the first line of this file; without it we ask.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
@@ -193,6 +201,47 @@ pub struct DemoArgs {
     pub capture: Option<PathBuf>,
 }
 
+/// Measure handshakes, throughput up and down, and latency, as iperf3 does: alone, with both ends in this process over
+/// 127.0.0.1 and throwaway keys; or from one machine (--peer) to another (--listen).
+#[derive(Debug, Args)]
+#[command(override_usage = BENCH_USAGE, after_help = BENCH)]
+pub struct BenchArgs {
+    /// Our private key, as for `serve` and `connect`.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Answer the measures of others at this address, until interrupted.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// With --listen, who may measure: a file with a line `ssh-ed25519 AAAA... name` for each, as in authorized_keys.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Who must answer at ADDR: a public line `ssh-ed25519 AAAA...`, a .pub file, or a fingerprint `SHA256:...`.
+    #[arg(long, value_name = "WHO")]
+    pub peer: Option<String>,
+    /// Address and port of a `countersign bench --listen`.
+    #[arg(value_name = "ADDR", conflicts_with = "listen")]
+    pub address: Option<String>,
+    /// How long each of the four measures takes.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "listen")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// So many handshakes at a time, and so many streams at a time up and down.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "listen")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallel: u16,
+    /// Bytes of one write, up and down; K stands for KiB; at most 64K.
+    #[arg(long, value_name = "N", default_value = "64K", value_parser = parse_size, conflicts_with = "listen")]
+    pub size: u32,
+    /// Print one JSON object instead of a table. Lines while measuring then appear on a terminal only.
+    #[arg(long, conflicts_with = "listen")]
+    pub json: bool,
+    /// Say nothing while measuring.
+    #[arg(long, conflicts_with = "listen")]
+    pub quiet: bool,
+}
+
 fn parse_some_bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).and_then(|bytes| if bytes == 0 { Err("at least 1".to_string()) } else { Ok(bytes) })
 }
@@ -208,10 +257,22 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 50).ok_or_else(|| "at most 1 PiB".to_string())
 }
 
+fn parse_size(text: &str) -> Result<u32, String> {
+    let size = parse_some_bytes(text)?;
+    u32::try_from(size).ok().filter(|size| *size <= 1 << 16).ok_or_else(|| "at most 64K".to_string())
+}
+
 const YEAR: u64 = 365 * 24 * 3_600;
 
 const KEYLOG: &str = "For debugging only: with COUNTERSIGN_KEYLOG=FILE in the environment every secret of every session is appended to FILE, \
 for `countersign inspect`. Whoever has that file reads everything.";
+
+const BENCH_USAGE: &str = "countersign bench [OPTIONS]
+       countersign bench [OPTIONS] --identity <FILE> --trust <FILE> --listen <ADDR>
+       countersign bench [OPTIONS] --identity <FILE> --peer <WHO> <ADDR>";
+
+const BENCH: &str = "The service is `bench`: --listen offers no other. The CPU time is that of this process: of one side with --peer, of \
+both ends alone. COUNTERSIGN_KEYLOG is read as by `serve` and `connect`.";
 
 const EXIT_CODES: &str =
     "Exit codes: 0 ok, 1 I/O or protocol failure, 2 usage, 3 the peer is not who we expect or trust, \

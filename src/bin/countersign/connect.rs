@@ -10,9 +10,7 @@ use crate::session;
 
 /// Runs until both sides are done.
 pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
-    if args.address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-        return Err(Report::usage(format!("{:?} is not HOST:PORT", args.address)));
-    }
+    check_address(&args.address)?;
     let peer = parse_who("--peer", &args.peer)?;
     let config = args.own.config(Pinned::new([peer]), &[])?;
     let mut call = config.connect(args.address.clone()).peer(peer).service(&args.service);
@@ -32,6 +30,14 @@ pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
     }
     let stream = result.map_err(|error| Report::connect(&args.address, &error))?;
     session::on_stdio(stream, interrupt()).await
+}
+
+/// Refuses what can't be an address before anything is asked of the network.
+pub fn check_address(address: &str) -> Result<(), Report> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(Report::usage(format!("{address:?} is not HOST:PORT"))),
+    }
 }
 
 /// Returns at the first interrupt.

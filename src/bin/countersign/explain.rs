@@ -41,7 +41,7 @@ impl Explainer {
     pub fn start(args: &ConnectArgs, suites: Vec<Suite>) -> Self {
         let explainer = Explainer(Arc::new(Told {
             suites,
-            network_key: args.own.link.network_key.is_some(),
+            network_key: args.own.settings.link.network_key.is_some(),
             eager: args.eager,
             start: Instant::now(),
             state: Mutex::default(),

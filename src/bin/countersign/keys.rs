@@ -211,7 +211,8 @@ fn ask_new_passphrase() -> Result<Passphrase, Report> {
     Ok(first)
 }
 
-fn print(text: &str) -> Result<u8, Report> {
+/// Prints on standard output.
+pub fn print(text: &str) -> Result<u8, Report> {
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(text.as_bytes())

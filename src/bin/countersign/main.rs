@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod connect;
 mod demo;
 mod explain;
@@ -26,10 +27,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Keygen(args) => keys::keygen(&args),
         Command::Id(args) => keys::id(&args),
-        Command::Serve(args) => block_on(serve::run(args)),
-        Command::Connect(args) => block_on(connect::run(args)),
+        Command::Serve(args) => block_on(FEW_THREADS, serve::run(args)),
+        Command::Connect(args) => block_on(FEW_THREADS, connect::run(args)),
         Command::Inspect(args) => inspect::run(&args),
-        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Demo(args) => block_on(FEW_THREADS, demo::run(args)),
+        Command::Bench(args) => block_on(None, bench::run(args)),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -37,11 +39,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs on two threads, and does not wait at the end for a read of standard input that nobody will satisfy.
-fn block_on(future: impl Future<Output = Result<u8, Report>>) -> Result<u8, Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| Report::io("can't start", &error))?;
+/// Runs on so many threads, or on one for each core, and does not wait at the end for a read of standard input that nobody
+/// will satisfy.
+fn block_on(threads: Option<usize>, future: impl Future<Output = Result<u8, Report>>) -> Result<u8, Report> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder.enable_all().build().map_err(|error| Report::io("can't start", &error))?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result
 }
+
+const FEW_THREADS: Option<usize> = Some(2);

@@ -1,4 +1,4 @@
-//! Who we are and how we talk: the settings that `serve` and `connect` have in common.
+//! Who we are and how we talk: the settings that `serve`, `connect` and `bench` have in common.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use countersign::session::RekeyPolicy;
 use countersign::trust::Trust;
 use getrandom::SysRng;
 
-use crate::args::SelfArgs;
+use crate::args::{SelfArgs, SettingsArgs};
 use crate::keylog;
 use crate::keys::{load_identity, load_network_key};
 use crate::report::Report;
@@ -19,13 +19,25 @@ use crate::report::Report;
 impl SelfArgs {
     /// The configuration, with the key loaded or found, and with settings that can be.
     pub fn config(&self, trust: impl Trust + 'static, services: &[String]) -> Result<Config, Report> {
+        self.settings.config(self.settings.signer(&self.identity)?, trust, services)
+    }
+}
+
+impl SettingsArgs {
+    /// The configuration of whoever signs, with settings that can be.
+    pub fn config(
+        &self,
+        signer: Arc<dyn Signer>,
+        trust: impl Trust + 'static,
+        services: &[String],
+    ) -> Result<Config, Report> {
         let link = &self.link;
         let default = RekeyPolicy::default();
         let rekey = RekeyPolicy::new(
             link.rekey_bytes.unwrap_or(default.bytes),
             link.rekey_seconds.map_or(default.age, Duration::from_secs),
         );
-        let mut config = Config::new(self.signer()?, trust)
+        let mut config = Config::new(signer, trust)
             .context(&self.context)
             .handshake_timeout(Duration::from_secs(self.timeout))
             .padding(link.padding)
@@ -53,10 +65,11 @@ impl SelfArgs {
         Ok(config)
     }
 
-    fn signer(&self) -> Result<Arc<dyn Signer>, Report> {
-        let which = self.identity.to_str().and_then(|identity| identity.strip_prefix("agent:"));
+    /// The key of `identity`, loaded or found.
+    pub fn signer(&self, identity: &Path) -> Result<Arc<dyn Signer>, Report> {
+        let which = identity.to_str().and_then(|identity| identity.strip_prefix("agent:"));
         let Some(which) = which else {
-            return Ok(Arc::new(load_identity(&self.identity, self.passphrase_file.as_deref())?));
+            return Ok(Arc::new(load_identity(identity, self.passphrase_file.as_deref())?));
         };
         if self.passphrase_file.is_some() {
             return Err(Report::usage("--passphrase-file is for key files: an ssh-agent asks for itself"));

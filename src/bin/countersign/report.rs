@@ -67,6 +67,11 @@ impl Report {
         Report { side, ..Self::new(code, format!("the session failed: {error}"), hint) }
     }
 
+    /// The same with something else to try.
+    pub fn with_hint(self, hint: &'static str) -> Self {
+        Report { hint: Some(hint), ..self }
+    }
+
     pub fn print(&self) -> ExitCode {
         let mut text = format!("error: {}\n", self.message);
         if self.side.is_some() || self.hint.is_some() {

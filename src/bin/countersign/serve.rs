@@ -1,5 +1,6 @@
 //! `serve`: listen, and let in who is trusted.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use countersign::error::{Error, Reason, Untrusted};
 use countersign::net::HandshakeFailure;
 use countersign::stream::{ConnectError, ReadHalf, WriteHalf, protocol_error};
-use countersign::{Listener, Stream, TrustFile};
+use countersign::{Config, Listener, Stream, TrustFile};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,26 +25,36 @@ use crate::session;
 
 /// Runs until it is told to stop, or for one session.
 pub async fn run(args: ServeArgs) -> Result<u8, Report> {
-    let trust = TrustFile::open(&args.trust).map_err(|error| {
+    let config = args.own.config(open_trust(&args.trust)?, &args.services)?;
+    let config = config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
+    // Before the ready line, so that a signal right after it is not lost.
+    let stop = stop_signal()?;
+    let listener = listen(&args.listen, config).await?;
+    if args.once { once(listener, stop).await } else { many(listener, args, stop).await }
+}
+
+/// Opens the trust file; warns if nobody is in it.
+pub fn open_trust(path: &Path) -> Result<TrustFile, Report> {
+    let trust = TrustFile::open(path).map_err(|error| {
         Report::new(
             IO,
             error,
             Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
         )
     })?;
-    let nobody = trust.is_empty();
-    let config = args.own.config(trust, &args.services)?;
-    if nobody {
-        log::line(format!("warning: {} trusts nobody, so everybody will be refused", args.trust.display()));
+    if trust.is_empty() {
+        log::line(format!("warning: {} trusts nobody, so everybody will be refused", path.display()));
     }
-    let config = config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
-    let cant_listen = |error| Report::io(format!("can't listen on {}", args.listen), &error);
-    // Before the ready line, so that a signal right after it is not lost.
-    let stop = stop_signal().map_err(|error| Report::io("can't watch for signals", &error))?;
-    let listener = TcpListener::bind(&args.listen).await.map_err(cant_listen)?;
+    Ok(trust)
+}
+
+/// Listens, says where, and logs the handshakes that fail.
+pub async fn listen(address: &str, config: Config) -> Result<Listener, Report> {
+    let cant_listen = |error| Report::io(format!("can't listen on {address}"), &error);
+    let listener = TcpListener::bind(address).await.map_err(cant_listen)?;
     let listener = Listener::from_tcp(listener, config, log_failure).map_err(cant_listen)?;
     log::line(format!("listening on {}", listener.local_addr()));
-    if args.once { once(listener, stop).await } else { many(listener, args, stop).await }
+    Ok(listener)
 }
 
 async fn once(listener: Listener, stop: impl Future<Output = ()>) -> Result<u8, Report> {
@@ -223,9 +234,10 @@ fn log_failure(failure: &HandshakeFailure) {
 
 /// Returns at SIGINT or SIGTERM.
 #[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Report> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let watch = |kind| signal(kind).map_err(|error| Report::io("can't watch for signals", &error));
+    let (mut interrupt, mut terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -235,7 +247,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Report> {
     Ok(crate::connect::interrupt())
 }
 
