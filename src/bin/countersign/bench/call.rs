@@ -34,8 +34,8 @@ impl Target {
         &self.address
     }
 
-    /// A handshake. Whatever waits for its stream has a deadline, so that no idle timeout is needed: one would end an upload,
-    /// during which the peer has nothing to say.
+    /// A handshake. Whatever waits for its stream has a deadline of its own. An idle timeout would end an upload, during
+    /// which the peer has nothing to say.
     pub async fn call(&self) -> Result<Stream<TcpStream>, Report> {
         let call = self.config.connect(self.address.clone()).peer(self.peer).service(SERVICE);
         let mut stream = call.await.map_err(|error| self.failed(&error))?;
