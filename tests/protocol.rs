@@ -7,6 +7,8 @@ mod io;
 mod support;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign::config::Config;
@@ -22,7 +24,7 @@ use io::{bounded, poll_times};
 use rand_core::Rng;
 use support::{End, config, frames, identity, run, seeded, short};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 const CLASSICAL: Suite = Suite::X25519ChaCha20Poly1305Sha256;
 const HYBRID: Suite = Suite::X25519MlKem768ChaCha20Poly1305Sha256;
@@ -447,6 +449,47 @@ async fn first_data_goes_with_the_proof() {
     let error = config(1, 2).connect_over(a).first_data(vec![0; 65_537]).await.unwrap_err();
     assert!(matches!(error, ConnectError::Protocol(failure) if failure.error == Error::Misuse(Misuse::ContentTooLong)));
     assert_eq!(far.read(&mut [0; 9]).await.unwrap(), 0);
+}
+
+/// Replay by retry: somebody on the path passes our proof and the data on, holds the verdict back and says `busy` in clear. Without data we call again, which
+/// harms nobody; with data we must not, or a request would be made as often as he likes.
+#[tokio::test]
+async fn first_data_is_not_sent_again() {
+    for data in [&b""[..], b"pay"] {
+        let listener = Listener::bind("127.0.0.1:0", config(2, 1)).await.unwrap();
+        let (address, middle) = (listener.local_addr(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let door = middle.local_addr().unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let attack = tokio::spawn(async move {
+            loop {
+                let (mut near, _) = middle.accept().await.unwrap();
+                let mut far = TcpStream::connect(address).await.unwrap();
+                let mut scratch = vec![0; 64 * 1_024];
+                let hello = near.read(&mut scratch).await.unwrap();
+                far.write_all(&scratch[..hello]).await.unwrap();
+                // The answer, whole.
+                let mut answer = 0;
+                while frames(&scratch[..answer]).len() < 2 {
+                    answer += far.read(&mut scratch[answer..]).await.unwrap();
+                }
+                near.write_all(&scratch[..answer]).await.unwrap();
+                let proof = near.read(&mut scratch).await.unwrap();
+                far.write_all(&scratch[..proof]).await.unwrap();
+                far.read_u8().await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+                near.write_all(&[0xC6, 0, 0, 1, Alert::Busy.code()]).await.unwrap();
+                // What is read until the caller closes is not answered.
+                while near.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
+            }
+        });
+        let caller = config(1, 2).handshake_timeout(Duration::from_millis(1_500));
+        let error = caller.connect(door).first_data(data).await.unwrap_err();
+        assert!(matches!(&error, ConnectError::Protocol(_) | ConnectError::Timeout { .. }), "{error}");
+        let calls = calls.load(Ordering::Relaxed);
+        assert_eq!(calls == 1, !data.is_empty(), "{calls} calls with {data:?}");
+        attack.abort();
+    }
 }
 
 /// `shutdown` of an eager stream returns when it is known that what was written is accepted, and not before.

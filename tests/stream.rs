@@ -279,6 +279,26 @@ fn gathered_writes() {
     check(&script, 2, &[&all[262_144..], b"the end"].concat());
 }
 
+/// Behind bytes that the transport does not take nothing more is gathered: a writer is held back however often somebody reads, and hears of a transport that
+/// fails.
+#[test]
+fn gathered_writes_are_bounded() {
+    let script = Script::default();
+    let (mut stream, mut peer) = scripted_stream(&script);
+    stream.set_write_buffer(1_000);
+    script.state().full = true;
+    drive(stream.write_all(&[1; 600])).unwrap();
+    assert!(poll_times(stream.read_u8(), 1).is_none());
+    for _ in 0..10 {
+        assert!(poll_times(stream.write(&[2; 600]), 2).is_none(), "it was taken");
+        assert!(poll_times(stream.read_u8(), 1).is_none());
+    }
+    script.open_writes();
+    drive(stream.write_all(&[3; 600])).unwrap();
+    drive(stream.flush()).unwrap();
+    assert_eq!(opened(&mut peer, &script.take_written()).0, [[1; 600], [3; 600]].concat());
+}
+
 /// What was gathered goes out before an alert that ends the session.
 #[test]
 fn gathered_writes_precede_an_alert() {

@@ -1,6 +1,7 @@
 //! The receiving direction: ciphertext is read into one buffer, opened there, and lent from there.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use crate::blocking::common::{Common, Stop, uninterrupted};
 use crate::blocking::transport::Transport;
@@ -20,6 +21,8 @@ enum How {
     Wait,
     /// Only what is there already.
     Look,
+    /// Only what was received already.
+    Have,
 }
 
 impl Reading {
@@ -59,6 +62,17 @@ impl Reading {
     pub(super) fn fill<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         while self.data().is_empty() && !self.opener.is_ended() {
             self.next(io, common, How::Wait)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what was received already, up to the next data.
+    pub(super) fn fill_from_inbox<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
+        while self.data().is_empty() && !self.opener.is_ended() {
+            match self.next(io, common, How::Have) {
+                Err(Stop::NotNow(_)) => break,
+                result => result?,
+            }
         }
         Ok(())
     }
@@ -130,6 +144,7 @@ impl Reading {
         let count = uninterrupted(|| match how {
             How::Wait => io.read(room),
             How::Look => io.read_ready(room),
+            How::Have => Err(ErrorKind::WouldBlock.into()),
         });
         let count = count.map_err(Stop::io)?.min(of);
         self.inbox.filled(count, of);

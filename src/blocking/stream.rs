@@ -53,8 +53,9 @@ impl<T> Stream<T> {
     }
 
     /// Gathers small writes, up to so many bytes (at most 131,072), and seals them together; 0 gathers none, which is
-    /// the default. What was gathered goes out when the limit is reached, at `flush` and `shutdown`, and before a read of
-    /// the whole stream that may wait. After `into_split` nobody but the writing half sends it.
+    /// the default. What was gathered goes out with the write that does not fit any more, at `flush` and `shutdown`,
+    /// and before a read of the whole stream asks the transport, which may then have to wait for the transport to take
+    /// it. After `into_split` nobody but the writing half sends it.
     pub fn set_write_buffer(&mut self, limit: usize) {
         self.write.set_write_buffer(limit);
     }
@@ -202,6 +203,10 @@ impl<T: Transport> BufRead for Stream<T> {
     /// The decrypted rest of a record, lent from the buffer it arrived in.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.common.check()?;
+        if self.read.data().is_empty() && self.write.has_gathered() {
+            let filled = self.read.fill_from_inbox(&mut self.io, &self.common);
+            self.note_read(filled)?;
+        }
         if self.read.data().is_empty() {
             // The peer may be waiting for what we wrote and the transport did not take yet. A failure shows at the next
             // write.

@@ -38,11 +38,23 @@ impl Writing {
         parts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<usize, Stop> {
         self.sealer.check()?;
-        if let Some(taken) = self.out.gather(parts.clone()) {
+        // Behind bytes that the transport has not taken yet nothing is gathered: the writer waits, and hears of a failure.
+        if self.out.waiting().is_empty()
+            && let Some(taken) = self.out.gather(parts.clone())
+        {
             return Ok(taken);
         }
         self.drain(io)?;
-        self.seal_gathered(common)?;
+        if let Some(taken) = self.out.gather(parts.clone()) {
+            return Ok(taken);
+        }
+        let more = self.out.sealed_len(parts.clone(), &self.sealer);
+        if self.out.fits_behind_gathered(more, &self.sealer) {
+            self.seal_gathered(common, more)?;
+        } else {
+            self.seal_gathered(common, 0)?;
+            self.drain(io)?;
+        }
         let Writing { sealer, out, .. } = self;
         let taken = match out.gather(parts.clone()) {
             Some(taken) => taken,
@@ -51,23 +63,31 @@ impl Writing {
         self.try_drain(io).map(|()| taken)
     }
 
+    /// Whether something waits to be sealed.
+    pub(super) fn has_gathered(&self) -> bool {
+        self.out.has_gathered()
+    }
+
     /// Hands on what waits, gathered or sealed, as far as the transport takes it now.
     pub(super) fn drain_for_reader<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         self.try_drain(io)?;
-        self.seal_gathered(common)?;
+        if self.out.waiting().is_empty() {
+            self.seal_gathered(common, 0)?;
+        }
         self.try_drain(io)
     }
 
-    fn seal_gathered(&mut self, common: &Common) -> Result<(), Error> {
+    /// Seals what was gathered, and keeps room for `more` bytes of sealed records.
+    fn seal_gathered(&mut self, common: &Common, more: usize) -> Result<(), Error> {
         let Writing { sealer, out, .. } = self;
-        out.seal_gathered(sealer, |sealer, output| common.rekey_if_due(sealer, output))
+        out.seal_gathered(sealer, more, |sealer, output| common.rekey_if_due(sealer, output))
     }
 
     pub(super) fn keep_alive<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         self.sealer.check()?;
         self.drain(io)?;
         if self.out.has_gathered() {
-            self.seal_gathered(common)?;
+            self.seal_gathered(common, 0)?;
         } else {
             let sealed = self.out.sealed();
             common.rekey_if_due(&mut self.sealer, sealed)?;
@@ -78,7 +98,7 @@ impl Writing {
 
     pub(super) fn flush<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         self.drain(io)?;
-        self.seal_gathered(common)?;
+        self.seal_gathered(common, 0)?;
         self.drain(io)?;
         uninterrupted(|| io.flush()).map_err(Stop::io)
     }
@@ -86,7 +106,7 @@ impl Writing {
     /// Sends the end of our direction, once, and closes the transport for writing.
     pub(super) fn end<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         if !self.ended {
-            self.seal_gathered(common)?;
+            self.seal_gathered(common, 0)?;
             self.sealer.seal_end(self.out.sealed())?;
             self.ended = true;
         }
@@ -97,7 +117,7 @@ impl Writing {
     /// Seals an alert, after which nothing can be sealed.
     pub(super) fn seal_alert(&mut self, common: &Common, alert: Alert, text: &str) -> Result<(), Stop> {
         // The alert goes out whatever becomes of the data.
-        let _ = self.seal_gathered(common);
+        let _ = self.seal_gathered(common, 0);
         self.sealer.seal_alert(alert, text, self.out.sealed())?;
         self.ended = true;
         Ok(())

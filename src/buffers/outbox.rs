@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
-use crate::buffers::{SMALL, Supply, pool, size_for};
+use crate::buffers::{LARGE, SMALL, Supply, pool, size_for};
 use crate::error::Error;
 use crate::limits::MAX_WRITE_BUFFER;
 use crate::session::Sealer;
@@ -63,6 +63,9 @@ impl Outbox {
         let supply = self.supply;
         let gathered = self.gathered.as_deref_mut()?;
         let len = total(parts.clone());
+        if len == 0 {
+            return Some(0);
+        }
         if gathered.bytes.len().saturating_add(len) > gathered.limit {
             return None;
         }
@@ -73,21 +76,32 @@ impl Outbox {
         Some(len)
     }
 
-    /// Seals what was gathered. `rekey` is called before each record.
+    /// Seals what was gathered, in a buffer with room for `more` bytes of sealed records. `rekey` is called before each record. What could not be sealed
+    /// stays, so that nobody takes it for sent.
     pub(crate) fn seal_gathered(
         &mut self,
         sealer: &mut Sealer,
+        more: usize,
         mut rekey: impl FnMut(&mut Sealer, &mut BytesMut) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let Some(mut gathered) = self.gathered.take() else { return Ok(()) };
-        let mut left: &[u8] = &gathered.bytes;
-        let mut sealed = Ok(());
-        while !left.is_empty() && sealed.is_ok() {
-            sealed = self.seal([left].into_iter(), sealer, &mut rekey).map(|taken| {
-                left = left.get(taken..).unwrap_or_default();
-            });
+        if !self.has_gathered() {
+            return Ok(());
         }
-        give(&mut gathered.bytes, self.supply);
+        let Some(mut gathered) = self.gathered.take() else { return Ok(()) };
+        make_room(
+            &mut self.sealed,
+            sealer.sealed_len(gathered.bytes.len(), usize::MAX).saturating_add(more),
+            self.supply,
+        );
+        let mut sealed = Ok(());
+        while !gathered.bytes.is_empty() && sealed.is_ok() {
+            sealed = self
+                .seal([&*gathered.bytes].into_iter(), sealer, &mut rekey)
+                .map(|taken| gathered.bytes.advance(taken));
+        }
+        if sealed.is_ok() {
+            give(&mut gathered.bytes, self.supply);
+        }
         self.gathered = Some(gathered);
         sealed
     }
@@ -116,6 +130,17 @@ impl Outbox {
             }
         }
         Ok(taken)
+    }
+
+    /// How long the records of one call of [`Outbox::seal`] are.
+    pub(crate) fn sealed_len<'a>(&self, parts: impl Iterator<Item = &'a [u8]>, sealer: &Sealer) -> usize {
+        sealer.sealed_len(total(parts), BATCH)
+    }
+
+    /// Whether so many bytes of sealed records have room in a buffer of ours, behind what was gathered.
+    pub(crate) fn fits_behind_gathered(&self, more: usize, sealer: &Sealer) -> bool {
+        let gathered = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes.len());
+        sealer.sealed_len(gathered, usize::MAX).saturating_add(more) <= LARGE
     }
 
     /// The buffer of sealed records, for one that is not data.
@@ -170,3 +195,62 @@ impl fmt::Debug for Outbox {
 
 /// How many records are sealed before the transport is asked to take them.
 const BATCH: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::schedule::TrafficSecret;
+    use crate::crypto::suite::Aead;
+
+    fn sealer() -> Sealer {
+        Sealer::new(TrafficSecret::take(&mut [7; 32]), Aead::Aes256Gcm).unwrap()
+    }
+
+    // What can't be sealed stays: whoever flushes meets the error again, instead of hearing that all is sent.
+    #[test]
+    fn what_is_not_sealed_is_kept() {
+        let (mut out, mut sealer) = (Outbox::new(Supply::Process), sealer());
+        out.set_limit(MAX_WRITE_BUFFER);
+        assert_eq!(out.gather([&[1; 70_000][..], &[2; 30_000]].into_iter()), Some(100_000));
+        for _ in 0..2 {
+            assert_eq!(out.seal_gathered(&mut sealer, 0, |_, _| Err(Error::Entropy)), Err(Error::Entropy));
+            assert!(out.has_gathered() && out.waiting().is_empty());
+        }
+        let mut records = 0;
+        let second = |_: &mut Sealer, _: &mut BytesMut| {
+            records += 1;
+            if records == 2 { Err(Error::Entropy) } else { Ok(()) }
+        };
+        assert_eq!(out.seal_gathered(&mut sealer, 0, second), Ok(()));
+        assert!(!out.has_gathered());
+        assert_eq!(out.waiting().len(), sealer.sealed_len(100_000, 2));
+    }
+
+    // The room that is made is that which is used, so that no buffer grows and is lost to the pool.
+    #[test]
+    fn buffers_have_the_sizes_of_the_pool() {
+        for padding in ["none", "block:1000", "block:65535", "pow2"] {
+            for gathered in [0, 1, 100, 3_000, 4_000, 65_000] {
+                for len in [1, 100, 2_100, 4_074, 4_076, 65_536, 65_537, 131_072, 1_000_000] {
+                    let (mut out, mut sealer) = (Outbox::new(Supply::Process), sealer());
+                    sealer.set_padding(padding.parse().unwrap());
+                    out.set_limit(65_536);
+                    out.gather([&std::vec![1; gathered][..]].into_iter()).unwrap();
+                    let data = std::vec![2; len];
+                    let parts = [&data[..]].into_iter();
+                    let more = out.sealed_len(parts.clone(), &sealer);
+                    if !out.fits_behind_gathered(more, &sealer) {
+                        continue;
+                    }
+                    out.seal_gathered(&mut sealer, more, |_, _| Ok(())).unwrap();
+                    let before = out.waiting().len();
+                    let taken = out.seal(parts, &mut sealer, |_, _| Ok(())).unwrap();
+                    assert_eq!(out.waiting().len() - before, more, "{padding} {gathered} {len}");
+                    assert!(taken > 0 && [SMALL, LARGE].contains(&out.sealed.capacity()), "{padding} {gathered} {len}");
+                    out.advance(usize::MAX);
+                    assert_eq!(out.rest(), out.sealed.capacity() > SMALL || before + more > SMALL);
+                }
+            }
+        }
+    }
+}

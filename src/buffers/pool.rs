@@ -1,6 +1,6 @@
 //! Buffers that wait for the next stream that has something to do: a few in each thread, and a few more that all threads share.
 //!
-//! They are not wiped: what is in them beyond what was filled is never lent to anyone.
+//! They are not wiped. What is in them beyond what was filled is seen by the transport that fills it, in this process, and by no application.
 
 #[cfg(feature = "tokio")]
 use std::cell::RefCell;
@@ -10,11 +10,16 @@ use bytes::BytesMut;
 
 use crate::buffers::{LARGE, SMALL, Supply};
 
-/// Buffers of the two sizes.
+/// Buffers of the two sizes, so many of each at most.
 struct Shelf<B> {
-    buffers: Vec<B>,
-    bytes: usize,
-    limit: usize,
+    small: Vec<B>,
+    large: Vec<B>,
+    limits: Limits,
+}
+
+struct Limits {
+    small: usize,
+    large: usize,
 }
 
 /// A buffer that a shelf keeps.
@@ -37,24 +42,29 @@ impl Buffer for BytesMut {
 }
 
 impl<B: Buffer> Shelf<B> {
-    const fn new(limit: usize) -> Self {
-        Shelf { buffers: Vec::new(), bytes: 0, limit }
+    const fn new(limits: Limits) -> Self {
+        Shelf { small: Vec::new(), large: Vec::new(), limits }
     }
 
     fn take(&mut self, size: usize) -> Option<B> {
-        let found = self.buffers.iter().rposition(|buffer| buffer.size() == size)?;
-        self.bytes -= size;
-        Some(self.buffers.swap_remove(found))
+        match size {
+            SMALL => self.small.pop(),
+            LARGE => self.large.pop(),
+            _ => None,
+        }
     }
 
     /// Gives the buffer back if there is no place for it.
     fn give(&mut self, buffer: B) -> Option<B> {
-        let size = buffer.size();
-        if ![SMALL, LARGE].contains(&size) || self.bytes + size > self.limit {
+        let (shelf, limit) = match buffer.size() {
+            SMALL => (&mut self.small, self.limits.small),
+            LARGE => (&mut self.large, self.limits.large),
+            _ => return Some(buffer),
+        };
+        if shelf.len() >= limit {
             return Some(buffer);
         }
-        self.bytes += size;
-        self.buffers.push(buffer);
+        shelf.push(buffer);
         None
     }
 }
@@ -79,6 +89,9 @@ pub(super) fn take_room(len: usize, supply: Supply) -> Vec<u8> {
 }
 
 pub(super) fn give_room(room: Vec<u8>, supply: Supply) {
+    if !is_kept(&room) {
+        return;
+    }
     let left = match supply {
         #[cfg(feature = "tokio")]
         Supply::Thread => ROOMS.try_with(|rooms| rooms.borrow_mut().give(room)).ok().flatten(),
@@ -100,6 +113,9 @@ pub(super) fn take_sealed(capacity: usize, supply: Supply) -> BytesMut {
 
 pub(super) fn give_sealed(mut buffer: BytesMut, supply: Supply) {
     buffer.clear();
+    if !is_kept(&buffer) {
+        return;
+    }
     let left = match supply {
         #[cfg(feature = "tokio")]
         Supply::Thread => SEALED.try_with(|sealed| sealed.borrow_mut().give(buffer)).ok().flatten(),
@@ -108,15 +124,20 @@ pub(super) fn give_sealed(mut buffer: BytesMut, supply: Supply) {
     left.and_then(|buffer| lock(&SHARED_SEALED, |shelf| shelf.give(buffer)));
 }
 
+/// Whether a pool takes it at all; most have no bytes, and are not worth a lock.
+fn is_kept(buffer: &impl Buffer) -> bool {
+    [SMALL, LARGE].contains(&buffer.size())
+}
+
 fn lock<B, T>(shelf: &Mutex<Shelf<B>>, then: impl FnOnce(&mut Shelf<B>) -> T) -> T {
     then(&mut shelf.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What a thread keeps of either kind at most, in bytes.
+/// What a thread keeps at most, of what is received and of what is sent.
 #[cfg(feature = "tokio")]
-const OWN: usize = 2 * LARGE;
-/// What all threads keep together of either kind at most, in bytes.
-const SHARED: usize = 8 * LARGE;
+const OWN: Limits = Limits { small: 16, large: 2 };
+/// What all threads keep together at most.
+const SHARED: Limits = Limits { small: 64, large: 8 };
 
 #[cfg(test)]
 mod tests {
@@ -125,15 +146,15 @@ mod tests {
     // What is given back is what is taken next, and nobody keeps more than its bound.
     #[test]
     fn keeps_some_and_gives_them_again() {
-        let mut shelf = Shelf::new(2 * LARGE);
+        let mut shelf = Shelf::new(Limits { small: 3, large: 2 });
         assert!(shelf.give(vec![42; SMALL]).is_none());
         assert_eq!(shelf.take(SMALL).unwrap()[7], 42);
         assert!(shelf.take(SMALL).is_none());
-        assert!(shelf.give(vec![1; 5_000]).is_some(), "another size");
-        assert_eq!((0..10).filter(|_| shelf.give(vec![1; LARGE]).is_none()).count(), 2);
-        assert_eq!((shelf.bytes, shelf.buffers.len()), (2 * LARGE, 2));
-        assert!(shelf.take(LARGE).is_some() && shelf.take(LARGE).is_some() && shelf.take(LARGE).is_none());
-        assert_eq!(shelf.bytes, 0);
+        assert!(shelf.give(vec![1; 5_000]).is_some() && shelf.give(Vec::new()).is_some(), "another size");
+        for (size, kept) in [(SMALL, 3), (LARGE, 2)] {
+            assert_eq!((0..10).filter(|_| shelf.give(vec![1; size]).is_none()).count(), kept);
+            assert_eq!((0..10).filter(|_| shelf.take(size).is_some()).count(), kept);
+        }
     }
 
     // A thread that is full gives to all, and another that has none takes from there.

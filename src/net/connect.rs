@@ -29,7 +29,7 @@ pub struct Connect<S> {
     pub(super) config: Config,
     pub(super) target: Target,
     pub(super) eager: bool,
-    first: Vec<u8>,
+    pub(super) first: Vec<u8>,
     observer: Observer,
     source: S,
 }
@@ -119,7 +119,8 @@ impl<S> Connect<S> {
     }
 
     /// Sends data, at most 65,536 bytes, with our proof, in the same write: the responder has the request when it accepts us, a round trip earlier than if we had waited for the
-    /// verdict. It is encrypted and not replayable, and a responder that refuses us never reads it. By default the call still waits for the verdict.
+    /// verdict. It is encrypted and not replayable, and a responder that refuses us never reads it. By default the call still waits for the verdict. A call that fails while it waits may have delivered
+    /// them, as any request on a connection that breaks; it is not repeated then.
     pub fn first_data(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.first = data.into();
         self
@@ -150,7 +151,7 @@ where
                 io.set_nodelay(true).map_err(lost)?;
                 let address = io.peer_addr().ok();
                 match self.run(io, address, deadline).await {
-                    Err(error) if is_busy(&error) && Instant::now() + pause < deadline => {
+                    Err(error) if self.may_repeat(&error) && Instant::now() + pause < deadline => {
                         (self.observer)(&Milestone::Busy);
                         sleep(pause).await;
                     }
@@ -179,6 +180,15 @@ where
 }
 
 impl<S> Connect<S> {
+    /// Whether the responder had no place for our handshake: it has not decided about us, so we may simply call again. Who says so is not
+    /// authenticated: once data went with our proof, they may have been read, and calling again could deliver them twice.
+    fn may_repeat(&self, error: &ConnectError) -> bool {
+        let ConnectError::Protocol(Failure { stage, error: Error::AlertReceived(alert), .. }) = error else {
+            return false;
+        };
+        alert.alert == Alert::Busy && !alert.authenticated && (self.first.is_empty() || *stage != Stage::Verdict)
+    }
+
     fn check(&self) -> Result<(), Failure> {
         let error = Error::Misuse(Misuse::ContentTooLong);
         let fits = self.first.len() <= MAX_CONTENT_LEN;
@@ -208,12 +218,6 @@ impl<S> Connect<S> {
 /// A handshake that nobody else waits for.
 fn plain<'a, T>(io: T, config: &'a Config, address: Option<SocketAddr>, seen: &'a mut Seen) -> Establish<'a, T> {
     Establish { io, config, address, eager: false, first: &[], room: None, give_way: None, seen, observer: &|_| {} }
-}
-
-/// Whether the responder had no place for our handshake. It has not decided about us, so we may simply call again.
-fn is_busy(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Protocol(Failure { error: Error::AlertReceived(alert), .. })
-        if alert.alert == Alert::Busy && !alert.authenticated)
 }
 
 /// Pauses between calls to a responder that is busy.

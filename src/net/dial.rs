@@ -99,7 +99,7 @@ impl SimultaneousDial {
     }
 
     /// Calls `peer`, and nobody else, under the rule. The verdict is always waited for: before it nobody knows which
-    /// call is kept, so [`Connect::eager`] has no effect. After a failure a call of the peer's that is about to become
+    /// call is kept, so [`Connect::eager`] has no effect; and [`Connect::first_data`] is not sent: it would be lost with a call that is not kept. After a failure a call of the peer's that is about to become
     /// a session is waited for, within the deadline of that handshake. Dropping the future ends the call as a cut
     /// connection would, at any time.
     ///
@@ -111,6 +111,7 @@ impl SimultaneousDial {
     {
         let mut call = call.peer(peer);
         call.eager = false;
+        call.first.clear();
         let pair = Pair { own: call.config.public_key, peer, service: call.target.service.clone() };
         if pair.own == pair.peer {
             return call.await.map(Dialed::Stream);

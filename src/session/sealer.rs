@@ -238,9 +238,10 @@ impl Sealer {
     /// How long `len` bytes become by sealing, or what fits of them in `records` records: all that is sent, in bytes.
     pub fn sealed_len(&self, len: usize, records: usize) -> usize {
         let record = |len| HEADER_LEN + plaintext_len(len, self.padding.of(len)) + TAG_LEN;
-        let full = (len / self.padding.max_content()).min(records);
-        let rest = if full < records { record(len % self.padding.max_content()) } else { 0 };
-        full * record(self.padding.max_content()) + rest
+        let max = self.padding.max_content();
+        let (full, rest) = ((len / max).min(records), len % max);
+        let last = if rest > 0 && full < records { record(rest) } else { 0 };
+        full.saturating_mul(record(max)).saturating_add(last)
     }
 
     fn seal_some<'a>(

@@ -83,9 +83,9 @@ impl<T> Stream<T> {
         self.read.set_idle_timeout(timeout);
     }
 
-    /// Gathers small writes, up to so many bytes (at most 131,072), and seals them together; 0 gathers none, which is the default. What was gathered goes out when
-    /// the limit is reached, at `flush` and `shutdown`, with the next keepalive, and when a read of the whole stream has to wait. After `into_split` nobody
-    /// but the writing half sends it.
+    /// Gathers small writes, up to so many bytes (at most 131,072), and seals them together; 0 gathers none, which is the default. What was gathered goes out
+    /// with the write that does not fit any more, at `flush` and `shutdown`, with the next keepalive, and when a read of the whole stream begins to wait; not when one waits
+    /// already in another task. After `into_split` nobody but the writing half sends it.
     pub fn set_write_buffer(&mut self, limit: usize) {
         self.write.set_write_buffer(limit);
     }

@@ -43,6 +43,14 @@ impl ReadState {
 
     pub(crate) fn consume(&mut self, amount: usize) {
         self.inbox.consume(amount);
+        self.rest();
+    }
+
+    /// A stream that waits keeps no buffer, and after much data no expanded key.
+    fn rest(&mut self) {
+        if self.inbox.rest() {
+            self.opener.rest();
+        }
     }
 
     /// Ends this direction; what was not read yet is gone.
@@ -147,6 +155,7 @@ impl ReadState {
                 }
                 Progress::Record { consumed, event } => {
                     self.inbox.pass(consumed);
+                    self.rest();
                     if event == Event::Rekey {
                         self.link.peer_rekeyed(&mut self.opener)?;
                     }
@@ -156,8 +165,7 @@ impl ReadState {
         }
     }
 
-    /// Reads what fits; the peer is authenticated, so a record's length is believed. A stream that waits keeps no buffer, and after much data no
-    /// expanded key.
+    /// Reads what fits; the peer is authenticated, so a record's length is believed.
     fn poll_read<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
@@ -175,9 +183,7 @@ impl ReadState {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::io(&error))),
             Poll::Pending => {
-                if self.inbox.rest() {
-                    self.opener.rest();
-                }
+                self.rest();
                 if self.idle.as_deref_mut().is_some_and(|idle| idle.poll_over(cx).is_ready()) {
                     self.opener.poison(Error::Idle);
                     return Poll::Ready(Err(Error::Idle.into()));

@@ -59,7 +59,7 @@ impl WriteState {
             // Where the transport is full the peer has enough to read, and the rest goes out above.
             if self.out.waiting().is_empty() && self.sealer.check().is_ok() {
                 if self.out.has_gathered() {
-                    self.seal_gathered()?;
+                    self.seal_gathered(0)?;
                 } else {
                     let sealed = self.out.sealed();
                     self.link.rekey_if_due(&mut self.sealer, sealed)?;
@@ -79,7 +79,7 @@ impl WriteState {
 
     /// Hands on what waits, gathered or sealed, on behalf of a reader. A failure shows at the next write.
     pub(crate) fn drain_for_reader<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) {
-        if self.drain_beside(io, cx).is_ready() && self.seal_gathered().is_ok() {
+        if matches!(self.drain_beside(io, cx), Poll::Ready(Ok(()))) && self.seal_gathered(0).is_ok() {
             let _ = self.drain_beside(io, cx);
         }
     }
@@ -106,26 +106,44 @@ impl WriteState {
         // would come back for it.
         ready!(pin!(consume_budget()).poll(cx));
         let parts = bufs.iter().map(|buf| &**buf);
-        if let Some(taken) = self.out.gather(parts.clone()) {
+        // Behind bytes that the transport has not taken yet nothing is gathered: the writer waits, and hears of a failure.
+        if self.out.waiting().is_empty()
+            && let Some(taken) = self.out.gather(parts.clone())
+        {
             return Poll::Ready(Ok(taken));
         }
         ready!(self.poll_drain(io, cx))?;
-        self.seal_gathered()?;
-        self.keep_alive.as_deref_mut().into_iter().for_each(Patience::restart);
+        if let Some(taken) = self.out.gather(parts.clone()) {
+            return Poll::Ready(Ok(taken));
+        }
+        let more = self.out.sealed_len(parts.clone(), &self.sealer);
+        if self.out.fits_behind_gathered(more, &self.sealer) {
+            self.seal_gathered(more)?;
+        } else {
+            self.seal_gathered(0)?;
+            ready!(self.poll_drain(io, cx))?;
+        }
         let WriteState { sealer, out, link, .. } = self;
         let taken = match out.gather(parts.clone()) {
             Some(taken) => taken,
             None => out.seal(parts, sealer, |sealer, output| link.rekey_if_due(sealer, output))?,
         };
+        if !self.out.waiting().is_empty() {
+            self.keep_alive.as_deref_mut().into_iter().for_each(Patience::restart);
+        }
         match self.poll_drain(io, cx) {
             Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
         }
     }
 
-    fn seal_gathered(&mut self) -> Result<(), Error> {
+    /// Seals what was gathered, and keeps room for `more` bytes of sealed records.
+    fn seal_gathered(&mut self, more: usize) -> Result<(), Error> {
+        if self.out.has_gathered() {
+            self.keep_alive.as_deref_mut().into_iter().for_each(Patience::restart);
+        }
         let WriteState { sealer, out, link, .. } = self;
-        out.seal_gathered(sealer, |sealer, output| link.rekey_if_due(sealer, output))
+        out.seal_gathered(sealer, more, |sealer, output| link.rekey_if_due(sealer, output))
     }
 
     pub(crate) fn poll_flush<W: AsyncWrite + Unpin>(
@@ -134,7 +152,7 @@ impl WriteState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         ready!(self.poll_drain(io, cx))?;
-        self.seal_gathered()?;
+        self.seal_gathered(0)?;
         ready!(self.poll_drain(io, cx))?;
         Pin::new(io).poll_flush(cx).map_err(|error| Fault::io(&error))
     }
@@ -146,7 +164,7 @@ impl WriteState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         if !self.ended {
-            self.seal_gathered()?;
+            self.seal_gathered(0)?;
             self.sealer.seal_end(self.out.sealed())?;
             self.ended = true;
         }
@@ -156,7 +174,7 @@ impl WriteState {
 
     pub(crate) fn seal_alert(&mut self, alert: Alert, text: &str) -> Result<(), Fault> {
         // The alert goes out whatever becomes of the data.
-        let _ = self.seal_gathered();
+        let _ = self.seal_gathered(0);
         self.sealer.seal_alert(alert, text, self.out.sealed())?;
         self.ended = true;
         Ok(())

@@ -202,6 +202,7 @@ impl App {
     pub async fn run(mut self, mut stream: Stream<Socket>) -> bool {
         stream.set_idle_timeout(self.plan().idle);
         stream.set_keep_alive(self.plan().keep_alive);
+        stream.set_write_buffer(if self.plan().flushes { self.plan().write_buffer } else { 0 });
         match self.plan().mode {
             Mode::Together | Mode::Cancelling(_) => {
                 self.whole(&mut stream).await;

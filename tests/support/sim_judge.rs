@@ -54,6 +54,8 @@ pub struct Plan {
     pub keep_alive: Option<Duration>,
     /// Flushes after writing, where reading would do.
     pub flushes: bool,
+    /// Gathers small writes, if it flushes.
+    pub write_buffer: usize,
 }
 
 /// Messages from one side to another over all their sessions: what outlives a restart.

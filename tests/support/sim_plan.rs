@@ -104,6 +104,7 @@ impl Plan {
             idle: dice.once_in(2).then(|| dice.millis(1_000, 20_000)),
             keep_alive: dice.once_in(2).then(|| dice.millis(100, 5_000)),
             flushes: dice.once_in(2),
+            write_buffer: dice.pick(&[0, 0, 300, 5_000]),
         }
     }
 }
