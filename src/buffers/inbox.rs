@@ -95,7 +95,7 @@ impl Inbox {
     /// Gives the buffer back if there is nothing in it, and says whether that was a large one.
     #[cfg(any(test, feature = "tokio"))]
     pub(crate) fn rest(&mut self) -> bool {
-        if !self.filled.is_empty() {
+        if !self.filled.is_empty() || self.room.is_empty() {
             return false;
         }
         let large = self.room.len() > SMALL;

@@ -151,7 +151,7 @@ impl Outbox {
 
     /// Gives the buffer back if nothing waits in it, and says whether that was a large one.
     pub(crate) fn rest(&mut self) -> bool {
-        if !self.sealed.is_empty() {
+        if !self.sealed.is_empty() || self.sealed.capacity() == 0 {
             return false;
         }
         let large = self.sealed.capacity() > SMALL;

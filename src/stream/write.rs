@@ -116,12 +116,14 @@ impl WriteState {
         if let Some(taken) = self.out.gather(parts.clone()) {
             return Poll::Ready(Ok(taken));
         }
-        let more = self.out.sealed_len(parts.clone(), &self.sealer);
-        if self.out.fits_behind_gathered(more, &self.sealer) {
-            self.seal_gathered(more)?;
-        } else {
-            self.seal_gathered(0)?;
-            ready!(self.poll_drain(io, cx))?;
+        if self.out.has_gathered() {
+            let more = self.out.sealed_len(parts.clone(), &self.sealer);
+            if self.out.fits_behind_gathered(more, &self.sealer) {
+                self.seal_gathered(more)?;
+            } else {
+                self.seal_gathered(0)?;
+                ready!(self.poll_drain(io, cx))?;
+            }
         }
         let WriteState { sealer, out, link, .. } = self;
         let taken = match out.gather(parts.clone()) {
@@ -152,8 +154,10 @@ impl WriteState {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         ready!(self.poll_drain(io, cx))?;
-        self.seal_gathered(0)?;
-        ready!(self.poll_drain(io, cx))?;
+        if self.out.has_gathered() {
+            self.seal_gathered(0)?;
+            ready!(self.poll_drain(io, cx))?;
+        }
         Pin::new(io).poll_flush(cx).map_err(|error| Fault::io(&error))
     }
 
@@ -194,6 +198,9 @@ impl WriteState {
 
     /// Hands on what waits, as far as the transport takes it.
     fn poll_drain<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.out.waiting().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !self.out.waiting().is_empty() {
             let written = unconstrained(poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, self.out.waiting())));
             match ready!(pin!(written).poll(cx)) {
