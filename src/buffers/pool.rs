@@ -135,9 +135,9 @@ fn lock<B, T>(shelf: &Mutex<Shelf<B>>, then: impl FnOnce(&mut Shelf<B>) -> T) ->
 
 /// What a thread keeps at most, of what is received and of what is sent.
 #[cfg(feature = "tokio")]
-const OWN: Limits = Limits { small: 16, large: 2 };
+const OWN: Limits = Limits { small: 8, large: 1 };
 /// What all threads keep together at most.
-const SHARED: Limits = Limits { small: 64, large: 8 };
+const SHARED: Limits = Limits { small: 32, large: 3 };
 
 #[cfg(test)]
 mod tests {

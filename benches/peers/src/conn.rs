@@ -2,10 +2,13 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use rustix::net::sockopt::set_tcp_congestion;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Two ends of one system: what it calls with, and what it answers with. Cheap to clone.
 pub trait Peer: Clone + Send + Sync + 'static {
@@ -45,7 +48,7 @@ pub trait Peer: Clone + Send + Sync + 'static {
     /// Answers one.
     fn answer(&self, io: TcpStream) -> impl Future<Output = Result<Self::Conn>> + Send {
         async move {
-            set_up(&io)?;
+            io.set_nodelay(true)?;
             self.accept(io).await
         }
     }
@@ -218,17 +221,36 @@ impl<P: Peer<Conn: Streaming>> Peer for Copied<P> {
 
 /// A TCP connection as every peer makes it.
 pub async fn tcp(address: SocketAddr) -> Result<TcpStream> {
-    let io = TcpStream::connect(address).await.context("can't connect")?;
-    set_up(&io)?;
+    let socket = TcpSocket::new_v4()?;
+    steady(&socket)?;
+    let io = socket.connect(address).await.context("can't connect")?;
+    io.set_nodelay(true)?;
     Ok(io)
 }
 
-/// How every socket is set.
-pub fn set_up(io: &TcpStream) -> Result<()> {
-    io.set_nodelay(true)?;
-    if let Some(Ok(size)) = std::env::var("SOCKBUF").ok().map(|s| s.parse::<usize>()) {
-        rustix::net::sockopt::set_socket_send_buffer_size(io, size)?;
-        rustix::net::sockopt::set_socket_recv_buffer_size(io, size)?;
+/// Where connections come in.
+pub fn listen() -> Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("can't listen")?;
+    listener.set_nonblocking(true)?;
+    steady(&listener)?;
+    Ok(listener)
+}
+
+/// From here on, sockets in this process send without pacing. Where the system paces (BBR), a measure of data on the
+/// loopback measures timers.
+pub fn steady_sockets() {
+    ARE_STEADY.store(true, Ordering::Relaxed);
+}
+
+/// Whether they do.
+pub fn are_steady() -> bool {
+    ARE_STEADY.load(Ordering::Relaxed)
+}
+
+/// Before it is connected; what a listener accepts does as the listener does.
+fn steady(socket: impl AsFd) -> Result<()> {
+    if are_steady() {
+        set_tcp_congestion(&socket, "reno").context("can't set the congestion control")?;
     }
     Ok(())
 }
@@ -251,6 +273,7 @@ pub fn complain(result: Result<()>) {
     }
 }
 
+static ARE_STEADY: AtomicBool = AtomicBool::new(false);
 /// Where a peer has nothing to lend, this much is read at a time.
 pub const SCRATCH: usize = 128 << 10;
 const WRITE_BUFFER: usize = 64 << 10;

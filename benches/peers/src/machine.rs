@@ -13,6 +13,8 @@ pub struct Machine {
     pub cores: usize,
     pub kernel: String,
     pub rustc: String,
+    /// The system's congestion control, which handshakes have; data are sent with `reno`.
+    pub congestion: String,
     pub date: String,
     pub command: String,
     /// Of one, five and fifteen minutes, at the beginning and at the end.
@@ -32,7 +34,8 @@ impl Machine {
         Machine {
             cpu: model.map_or("unknown", |(_, name)| name).to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            congestion: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             rustc: String::from_utf8_lossy(&rustc).trim().to_owned(),
             date: date(now),
             command: std::env::args().skip(1).fold("cargo run --release --".to_owned(), |line, arg| line + " " + &arg),
@@ -50,10 +53,11 @@ impl Machine {
     pub fn text(&self) -> String {
         let [before, after] = &self.load;
         format!(
-            "{}, {} cores, Linux {}, {}. {}, load average {before} before and {after} after. `{}`\n\nCompared: {}.\n",
+            "{}, {} cores, Linux {} ({} by default), {}. {}, load average {before} before and {after} after. `{}`\n\nCompared: {}.\n",
             self.cpu,
             self.cores,
             self.kernel,
+            self.congestion,
             self.rustc,
             self.date,
             self.command,
@@ -64,10 +68,14 @@ impl Machine {
     /// For the results.
     pub fn to_json(&self) -> Value {
         json!({
-            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "rustc": self.rustc, "date": self.date,
+            "cpu": self.cpu, "cores": self.cores, "kernel": self.kernel, "congestion": self.congestion, "rustc": self.rustc, "date": self.date,
             "command": self.command, "load": self.load, "versions": self.versions,
         })
     }
+}
+
+fn line(path: &str) -> String {
+    read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
 fn load() -> String {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clock::pin;
-use crate::conn::Peer;
+use crate::conn::{Peer, listen};
 
 /// Runs both until both are done.
 pub fn run<C, S, CF, SF, A, B>(client: C, server: S) -> Result<(A, B)>
@@ -21,8 +21,7 @@ where
     A: Send,
     B: Send,
 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("can't listen")?;
-    listener.set_nonblocking(true)?;
+    let listener = listen()?;
     let address = listener.local_addr()?;
     thread::scope(|scope| {
         let server = scope.spawn(move || {

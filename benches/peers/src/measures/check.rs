@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::conn::{Conn, Peer, SCRATCH, Side};
+use crate::conn::{Conn, Peer, SCRATCH, Side, listen};
 use crate::pair::{run_one, runtime};
 
 /// All of it.
@@ -55,7 +55,7 @@ async fn compare(conn: &mut impl Conn, expected: &[u8]) -> Result<()> {
 
 /// One of the two has the wrong identity: the other has to notice.
 async fn refuses<P: Peer>(peer: &P, imposter: Side) -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::from_std(listen()?)?;
     let address: SocketAddr = listener.local_addr()?;
     let answer = async {
         let (io, _) = listener.accept().await?;

@@ -8,13 +8,14 @@ use anyhow::Result;
 use tokio::net::TcpListener;
 
 use crate::clock::{Clock, Cost};
-use crate::conn::{Conn, Peer, receive_exactly};
+use crate::conn::{Conn, Peer, receive_exactly, steady_sockets};
 use crate::measures::Figures;
 use crate::pair::run;
 use crate::peers::Tcp;
 
 /// CPU time of both sides for a round trip.
 pub fn echo<P: Peer>(peer: &P, quick: bool) -> Result<Figures> {
+    steady_sockets();
     let chunk = if quick { 100 } else { 2_000 };
     let (client, server) = run(
         |address: SocketAddr| async move {

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::clock::process_cpu;
-use crate::conn::{Conn, Peer, complain};
+use crate::conn::{Conn, Peer, complain, listen};
 use crate::measures::Figures;
 use crate::memory::resident;
 use crate::pair::runtime;
@@ -20,7 +20,7 @@ pub fn idle<P: Peer>(peer: &P, quick: bool) -> Result<Figures> {
     let window = Duration::from_millis(if quick { 200 } else { 5_000 });
     runtime()?.block_on(async {
         let mut figures = Figures::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::from_std(listen()?)?;
         session(peer, &listener).await?;
         let before = resident()?;
         let mut count = 0;

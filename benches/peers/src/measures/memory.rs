@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
-use crate::conn::{Conn, Peer, SCRATCH, receive_exactly};
+use crate::conn::{Conn, Peer, SCRATCH, listen, receive_exactly};
 use crate::measures::Figures;
 use crate::memory::{allocated, resident};
 use crate::pair::runtime;
@@ -17,7 +17,7 @@ pub fn memory<P: Peer>(peer: &P, quick: bool) -> Result<Figures> {
         let mut figures = Figures::new();
         let mut scratch = vec![0; SCRATCH];
         let (count, much) = if quick { (50, 64 << 20) } else { (1_000, 1 << 30) };
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::from_std(listen()?)?;
         // What happens once in a process is done before.
         drop(pairs(peer, &listener, 8, &mut scratch).await?);
         let before = Held::now()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::clock::{Clock, Cost};
-use crate::conn::{Conn, Peer, SCRATCH, receive_exactly};
+use crate::conn::{Conn, Peer, SCRATCH, receive_exactly, steady_sockets};
 use crate::measures::Figures;
 use crate::pair::run_one;
 
@@ -20,25 +20,27 @@ pub fn small<P: Peer>(peer: &P, quick: bool) -> Result<Figures> {
 }
 
 fn transfer<P: Peer>(peer: &P, total: usize, size: usize) -> Result<Figures> {
-    let warm = total / 8;
-    let (client, server) = run_one(
-        peer,
-        |mut conn| async move {
-            let data = P::Conn::message(&vec![0x5a; size]);
-            send(&mut conn, &data, warm / size).await?;
-            let clock = Clock::start();
-            send(&mut conn, &data, total / size).await?;
-            Ok(clock.stop())
-        },
-        |mut conn| async move {
-            let mut scratch = vec![0; SCRATCH];
-            receive(&mut conn, &mut scratch, warm).await?;
-            let clock = Clock::start();
-            receive(&mut conn, &mut scratch, total).await?;
-            Ok(clock.stop())
-        },
-    )?;
+    steady_sockets();
+    let counts = [total / 8 / size, total / size];
+    let (client, server) = run_one(peer, |conn| client(conn, counts, size), |conn| server(conn, counts, size))?;
     Ok(figures(client, server, total))
+}
+
+/// The costs of the second phase; the first is to get warm.
+async fn client<C: Conn>(mut conn: C, [warm, count]: [usize; 2], size: usize) -> Result<Cost> {
+    let data = C::message(&vec![0x5a; size]);
+    send(&mut conn, &data, warm).await?;
+    let clock = Clock::start();
+    send(&mut conn, &data, count).await?;
+    Ok(clock.stop())
+}
+
+async fn server<C: Conn>(mut conn: C, [warm, count]: [usize; 2], size: usize) -> Result<Cost> {
+    let mut scratch = vec![0; SCRATCH];
+    receive(&mut conn, &mut scratch, warm * size).await?;
+    let clock = Clock::start();
+    receive(&mut conn, &mut scratch, count * size).await?;
+    Ok(clock.stop())
 }
 
 /// Sends so often, and waits until it has arrived.

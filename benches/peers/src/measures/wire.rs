@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use crate::conn::{Conn, Peer, SCRATCH, receive_exactly};
+use crate::conn::{Conn, Peer, SCRATCH, listen, receive_exactly};
 use crate::measures::Figures;
 use crate::pair::runtime;
 
@@ -18,7 +18,7 @@ use crate::pair::runtime;
 pub fn wire<P: Peer>(peer: &P) -> Result<Figures> {
     peer.warmed();
     runtime()?.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::from_std(listen()?)?;
         let log = Log::default();
         let address = relay(listener.local_addr()?, log.clone()).await?;
         let call = async {
@@ -100,7 +100,7 @@ impl Log {
 
 /// Hands one connection on, and counts.
 async fn relay(server: SocketAddr, log: Log) -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::from_std(listen()?)?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         let (near, _) = listener.accept().await.context("relay")?;

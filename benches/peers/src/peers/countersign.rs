@@ -9,7 +9,7 @@ use countersign::trust::Pinned;
 use countersign::{Config, Identity, Listener, PublicKey, Stream};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::conn::{Lent, Peer, Side, complain};
+use crate::conn::{Lent, Peer, Side, are_steady, complain, tcp};
 use crate::id::{Agreement, Cipher, Id, Variant};
 
 /// A side that calls and one that answers, who know each other.
@@ -71,11 +71,15 @@ impl Peer for Countersign {
     type Conn = Lent<Stream<TcpStream>>;
 
     async fn connect(&self, address: SocketAddr) -> Result<Self::Conn> {
+        if are_steady() {
+            // The socket has to be set before it is connected.
+            let call = self.client.connect_over(tcp(address).await?).peer(self.server_key);
+            let call = if self.settings.variant == Variant::Eager { call.eager() } else { call };
+            return self.settings.check(call.await?);
+        }
         let call = self.client.connect(address).peer(self.server_key);
         let call = if self.settings.variant == Variant::Eager { call.eager() } else { call };
-        let stream = call.await?;
-        crate::conn::set_up(stream.get_ref())?;
-        self.settings.check(stream)
+        self.settings.check(call.await?)
     }
 
     async fn accept(&self, io: TcpStream) -> Result<Self::Conn> {
