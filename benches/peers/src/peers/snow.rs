@@ -163,6 +163,10 @@ impl Received {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+            if self.buffer.is_empty() {
+                // An idle connection holds nothing.
+                io.readable().await?;
+            }
             // Long messages come with others: more is read at a time.
             let room = if needed > MIN_BUFFER { MAX_BUFFER } else { MIN_BUFFER };
             if self.buffer.len() < room {
