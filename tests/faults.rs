@@ -35,26 +35,30 @@ use std::thread;
 struct Counting;
 
 static HELD: [AtomicIsize; PLACES] = [const { AtomicIsize::new(0) }; PLACES];
+/// What is held in buffers of the sizes that streams share.
+static BUFFERS: AtomicIsize = AtomicIsize::new(0);
 
 thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Buffers that a stream gives back stay with the process, for the next one; the stream itself does not.
-fn counted(layout: Layout) -> isize {
-    if POOLED.contains(&layout.size()) { 0 } else { layout.size() as isize }
+/// Buffers that a stream gives back stay with the process, for the next one: they are counted together, and have a bound of their own.
+fn count(layout: Layout, sign: isize) {
+    let pooled = POOLED.contains(&layout.size());
+    let held = if pooled { &BUFFERS } else { &HELD[PLACE.get()] };
+    held.fetch_add(sign * layout.size() as isize, Ordering::Relaxed);
 }
 
 // SAFETY: the system's allocator does all the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD[PLACE.get()].fetch_add(counted(layout), Ordering::Relaxed);
+        count(layout, 1);
         // SAFETY: as the caller's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD[PLACE.get()].fetch_sub(counted(layout), Ordering::Relaxed);
+        count(layout, -1);
         // SAFETY: as the caller's.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -119,6 +123,8 @@ fn a_thousand_worlds() {
     let (failures, sum) = (failures.into_inner().unwrap(), sum.into_inner().unwrap());
     println!("{} worlds: {sum:?}", seeds.end - seeds.start);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let buffers = BUFFERS.load(Ordering::Relaxed);
+    assert!(buffers <= MAX_POOLED, "{buffers} bytes are left in buffers");
     if seeds.end - seeds.start >= 500 {
         sum.assert_varied();
     }
@@ -138,5 +144,8 @@ const MAX_FAILURES: usize = 5;
 const PLACES: usize = 65;
 /// The two sizes of a stream's buffers.
 const POOLED: [usize; 2] = [4 * 1_024, 136 * 1_024];
+/// What all threads together keep of them, received and to be sent: 32 small ones and 3 large ones; and as much again for the threads that still run, this
+/// one and the other test's.
+const MAX_POOLED: isize = 2 * 2 * (32 * POOLED[0] + 3 * POOLED[1]) as isize;
 /// Lazily made things of the standard library and the runtime, in bytes.
 const HEAP_TOLERANCE: isize = 1_024;

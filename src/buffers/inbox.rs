@@ -110,13 +110,13 @@ impl Inbox {
     }
 
     fn exchange(&mut self, size: usize) {
-        let mut room = if size == 0 { Vec::new() } else { pool::take_room(size, self.supply) };
+        let mut room = if size == 0 { Vec::new() } else { pool::take(size, self.supply) };
         let filled = self.room.get(self.filled.clone()).unwrap_or_default();
         if let Some(front) = room.get_mut(..filled.len()) {
             front.copy_from_slice(filled);
         }
         self.filled = 0..self.filled.len();
-        pool::give_room(std::mem::replace(&mut self.room, room), self.supply);
+        pool::give(std::mem::replace(&mut self.room, room), self.supply);
     }
 }
 

@@ -166,11 +166,12 @@ fn make_room(buffer: &mut BytesMut, len: usize, supply: Supply) {
         return;
     }
     give(buffer, supply);
-    *buffer = pool::take_sealed(size_for(len), supply);
+    *buffer = pool::take(size_for(len), supply);
 }
 
 fn give(buffer: &mut BytesMut, supply: Supply) {
-    pool::give_sealed(std::mem::take(buffer), supply);
+    buffer.clear();
+    pool::give(std::mem::take(buffer), supply);
 }
 
 fn total<'a>(parts: impl Iterator<Item = &'a [u8]>) -> usize {

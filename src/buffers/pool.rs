@@ -4,14 +4,16 @@
 
 #[cfg(feature = "tokio")]
 use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "tokio")]
+use std::thread::LocalKey;
 
 use bytes::BytesMut;
 
 use crate::buffers::{LARGE, SMALL, Supply};
 
 /// Buffers of the two sizes, so many of each at most.
-struct Shelf<B> {
+pub(super) struct Shelf<B> {
     small: Vec<B>,
     large: Vec<B>,
     limits: Limits,
@@ -22,22 +24,53 @@ struct Limits {
     large: usize,
 }
 
-/// A buffer that a shelf keeps.
-trait Buffer: Sized {
+/// A buffer that a shelf keeps, and the shelves for its kind.
+pub(super) trait Buffer: Sized + 'static {
+    /// One of so many bytes.
+    fn new(size: usize) -> Self;
     fn size(&self) -> usize;
+    #[cfg(feature = "tokio")]
+    fn own() -> &'static LocalKey<RefCell<Shelf<Self>>>;
+    fn shared() -> &'static Mutex<Shelf<Self>>;
 }
 
-/// What was received.
+/// For what is received: as long as it is, with any bytes in it.
 impl Buffer for Vec<u8> {
+    fn new(size: usize) -> Self {
+        vec![0; size]
+    }
+
     fn size(&self) -> usize {
         self.len()
     }
+
+    #[cfg(feature = "tokio")]
+    fn own() -> &'static LocalKey<RefCell<Shelf<Self>>> {
+        &ROOMS
+    }
+
+    fn shared() -> &'static Mutex<Shelf<Self>> {
+        &SHARED_ROOMS
+    }
 }
 
-/// What is to be sent.
+/// For what is to be sent: empty.
 impl Buffer for BytesMut {
+    fn new(size: usize) -> Self {
+        BytesMut::with_capacity(size)
+    }
+
     fn size(&self) -> usize {
         self.capacity()
+    }
+
+    #[cfg(feature = "tokio")]
+    fn own() -> &'static LocalKey<RefCell<Shelf<Self>>> {
+        &SEALED
+    }
+
+    fn shared() -> &'static Mutex<Shelf<Self>> {
+        &SHARED_SEALED
     }
 }
 
@@ -78,59 +111,31 @@ thread_local! {
 static SHARED_ROOMS: Mutex<Shelf<Vec<u8>>> = Mutex::new(Shelf::new(SHARED));
 static SHARED_SEALED: Mutex<Shelf<BytesMut>> = Mutex::new(Shelf::new(SHARED));
 
-/// A buffer of `len` bytes that have any value.
-pub(super) fn take_room(len: usize, supply: Supply) -> Vec<u8> {
+/// A buffer of so many bytes.
+pub(super) fn take<B: Buffer>(size: usize, supply: Supply) -> B {
     let own = match supply {
         #[cfg(feature = "tokio")]
-        Supply::Thread => ROOMS.try_with(|rooms| rooms.borrow_mut().take(len)).ok().flatten(),
+        Supply::Thread => B::own().try_with(|shelf| shelf.borrow_mut().take(size)).ok().flatten(),
         Supply::Process => None,
     };
-    own.or_else(|| lock(&SHARED_ROOMS, |shelf| shelf.take(len))).unwrap_or_else(|| vec![0; len])
+    own.or_else(|| lock(B::shared()).take(size)).unwrap_or_else(|| B::new(size))
 }
 
-pub(super) fn give_room(room: Vec<u8>, supply: Supply) {
-    if !is_kept(&room) {
+pub(super) fn give<B: Buffer>(buffer: B, supply: Supply) {
+    // Most have no bytes, and are not worth a lock.
+    if ![SMALL, LARGE].contains(&buffer.size()) {
         return;
     }
     let left = match supply {
         #[cfg(feature = "tokio")]
-        Supply::Thread => ROOMS.try_with(|rooms| rooms.borrow_mut().give(room)).ok().flatten(),
-        Supply::Process => Some(room),
-    };
-    left.and_then(|room| lock(&SHARED_ROOMS, |shelf| shelf.give(room)));
-}
-
-/// An empty buffer with room for `capacity` bytes.
-pub(super) fn take_sealed(capacity: usize, supply: Supply) -> BytesMut {
-    let own = match supply {
-        #[cfg(feature = "tokio")]
-        Supply::Thread => SEALED.try_with(|sealed| sealed.borrow_mut().take(capacity)).ok().flatten(),
-        Supply::Process => None,
-    };
-    own.or_else(|| lock(&SHARED_SEALED, |shelf| shelf.take(capacity)))
-        .unwrap_or_else(|| BytesMut::with_capacity(capacity))
-}
-
-pub(super) fn give_sealed(mut buffer: BytesMut, supply: Supply) {
-    buffer.clear();
-    if !is_kept(&buffer) {
-        return;
-    }
-    let left = match supply {
-        #[cfg(feature = "tokio")]
-        Supply::Thread => SEALED.try_with(|sealed| sealed.borrow_mut().give(buffer)).ok().flatten(),
+        Supply::Thread => B::own().try_with(|shelf| shelf.borrow_mut().give(buffer)).ok().flatten(),
         Supply::Process => Some(buffer),
     };
-    left.and_then(|buffer| lock(&SHARED_SEALED, |shelf| shelf.give(buffer)));
+    left.and_then(|buffer| lock(B::shared()).give(buffer));
 }
 
-/// Whether a pool takes it at all; most have no bytes, and are not worth a lock.
-fn is_kept(buffer: &impl Buffer) -> bool {
-    [SMALL, LARGE].contains(&buffer.size())
-}
-
-fn lock<B, T>(shelf: &Mutex<Shelf<B>>, then: impl FnOnce(&mut Shelf<B>) -> T) -> T {
-    then(&mut shelf.lock().unwrap_or_else(PoisonError::into_inner))
+fn lock<B>(shelf: &Mutex<Shelf<B>>) -> MutexGuard<'_, Shelf<B>> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a thread keeps at most, of what is received and of what is sent.
@@ -161,8 +166,8 @@ mod tests {
     #[cfg(feature = "tokio")]
     #[test]
     fn threads_share_what_they_do_not_need() {
-        (0..3).for_each(|_| give_room(vec![42; LARGE], Supply::Thread));
-        let taken = std::thread::spawn(|| take_room(LARGE, Supply::Thread)).join().unwrap();
+        (0..3).for_each(|_| give(vec![42; LARGE], Supply::Thread));
+        let taken = std::thread::spawn(|| take::<Vec<u8>>(LARGE, Supply::Thread)).join().unwrap();
         assert_eq!((taken.len(), taken[7]), (LARGE, 42));
     }
 }

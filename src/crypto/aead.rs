@@ -236,6 +236,33 @@ mod tests {
         }
     }
 
+    // A key that rests goes on where it was: the same records as by one that never did, each under its own nonce, and no expanded key
+    // while it rests.
+    #[test]
+    fn rest_changes_nothing_but_the_memory() {
+        for aead in [Aead::ChaCha20Poly1305, Aead::Aes256Gcm] {
+            let ((mut resting, mut opening), (mut awake, _)) = (pair(aead, 5), pair(aead, 5));
+            let mut before = std::vec![];
+            for _ in 0..4 {
+                let (mut one, mut other) = (std::vec![7; 40], std::vec![7; 40]);
+                let tag = resting.seal(b"ad", &mut one[..24]).unwrap();
+                one[24..].copy_from_slice(&tag);
+                let tag = awake.seal(b"ad", &mut other[..24]).unwrap();
+                other[24..].copy_from_slice(&tag);
+                assert_eq!(one, other);
+                assert_ne!(one, before, "a nonce came twice");
+                before = one.clone();
+                assert_eq!(opening.open(b"ad", &mut one, Sealed::Record).unwrap(), [7; 24]);
+                assert!(resting.0.cipher.is_some() && opening.0.cipher.is_some());
+                resting.rest();
+                opening.rest();
+                assert!(resting.0.cipher.is_none() && opening.0.cipher.is_none());
+                assert_eq!((resting.counter(), opening.counter()), (awake.counter(), awake.counter()));
+                assert_eq!(resting.0.bytes, awake.0.bytes);
+            }
+        }
+    }
+
     // [RE-2] So many bytes go under one key of AES-256-GCM, and not one more.
     #[test]
     fn the_bytes_of_a_key_end() {

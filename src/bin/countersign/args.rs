@@ -271,7 +271,7 @@ const BENCH_USAGE: &str = "countersign bench [OPTIONS]
        countersign bench [OPTIONS] --identity <FILE> --trust <FILE> --listen <ADDR>
        countersign bench [OPTIONS] --identity <FILE> --peer <WHO> <ADDR>";
 
-const BENCH: &str = "The service is `bench`: --listen offers no other. The CPU time is that of this process: of one side with --peer, of \
+const BENCH: &str = "The service is `bench`: --listen offers no other. While it measures, deadlines of its own take the place of --idle-timeout. The CPU time is that of this process: of one side with --peer, of \
 both ends alone. COUNTERSIGN_KEYLOG is read as by `serve` and `connect`.";
 
 const EXIT_CODES: &str =

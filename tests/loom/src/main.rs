@@ -19,11 +19,11 @@ mod buffers {
     }
     /// The pool is shared too, by a lock around each shelf; here buffers come from the heap.
     mod pool {
-        pub(super) fn take_sealed(capacity: usize, _: super::Supply) -> bytes::BytesMut {
+        pub(super) fn take(capacity: usize, _: super::Supply) -> bytes::BytesMut {
             bytes::BytesMut::with_capacity(capacity)
         }
 
-        pub(super) fn give_sealed(_: bytes::BytesMut, _: super::Supply) {}
+        pub(super) fn give(_: bytes::BytesMut, _: super::Supply) {}
     }
     pub(crate) use outbox::Outbox;
 }
