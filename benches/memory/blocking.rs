@@ -12,7 +12,7 @@ use crate::sockets::{blocking_tcp, receive_blocking, send_blocking};
 pub fn echo(size: usize, rounds: usize) -> Tally {
     let [mut near, mut far] = blocking_tcp();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let answering = scope.spawn(move || {
             let mut data = vec![7; size];
             for _ in 0..PHASES * rounds {
                 far.read_exact(&mut data).expect("read");
@@ -28,6 +28,7 @@ pub fn echo(size: usize, rounds: usize) -> Tally {
             }
             phases.end(begun);
         }
+        answering.join().expect("no panic");
         phases.least()
     })
 }
@@ -57,10 +58,10 @@ fn say(to: &mut impl Write, data: &[u8]) {
 }
 
 /// Does all at once, each in a thread; a phase begins and ends with all threads waiting.
-fn together(tasks: Vec<Box<dyn FnMut() + Send + '_>>) -> Tally {
+fn together<'a>(tasks: Vec<Box<dyn FnMut() + Send + 'a>>) -> Tally {
     let barrier = &Barrier::new(tasks.len() + 1);
     thread::scope(|scope| {
-        for mut task in tasks {
+        let start = |mut task: Box<dyn FnMut() + Send + 'a>| {
             scope.spawn(move || {
                 for _ in 0..PHASES {
                     barrier.wait();
@@ -68,8 +69,9 @@ fn together(tasks: Vec<Box<dyn FnMut() + Send + '_>>) -> Tally {
                     task();
                     barrier.wait();
                 }
-            });
-        }
+            })
+        };
+        let running: Vec<_> = tasks.into_iter().map(start).collect();
         let mut phases = Phases::new();
         for _ in 0..PHASES {
             barrier.wait();
@@ -78,6 +80,7 @@ fn together(tasks: Vec<Box<dyn FnMut() + Send + '_>>) -> Tally {
             barrier.wait();
             phases.end(begun);
         }
+        running.into_iter().for_each(|thread| thread.join().expect("no panic"));
         phases.least()
     })
 }

@@ -75,7 +75,7 @@ fn stream(rounds: usize) -> [usize; 2] {
 fn blocking(rounds: usize) -> [usize; 2] {
     let [mut near, mut far] = blocking_tcp();
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let answering = scope.spawn(|| {
             let mut data = vec![7; ROUND];
             for _ in 0..rounds {
                 far.read_exact(&mut data).expect("read");
@@ -87,6 +87,8 @@ fn blocking(rounds: usize) -> [usize; 2] {
             near.write_all(&data).and_then(|()| near.flush()).expect("written");
             near.read_exact(&mut data).expect("read");
         }
+        // The end of a scope does not wait for what a thread still gives back after its work; joining does.
+        answering.join().expect("no panic");
     });
     [near, far].map(freed)
 }
