@@ -17,9 +17,23 @@ use crate::keylog::KeyLog;
 use crate::limits::{
     AUTH_PADDING_BLOCK, HANDSHAKE_SECONDS, MAX_CONTEXT_LEN, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, MAX_SUITES,
 };
+#[cfg(feature = "std")]
+use crate::live::Live;
 use crate::session::{Padding, RekeyPolicy};
 use crate::trust::Trust;
 use crate::wire::message::check_service;
+
+/// Tells the time. Any closure that gives the time since 1970 in UTC is one.
+pub trait Clock: Send + Sync {
+    /// Now, since 1970 in UTC.
+    fn now(&self) -> Duration;
+}
+
+impl<F: Fn() -> Duration + Send + Sync> Clock for F {
+    fn now(&self) -> Duration {
+        self()
+    }
+}
 
 /// Identity, trust and settings of one side. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +41,9 @@ pub struct Config {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) public_key: PublicKey,
     pub(crate) trust: Arc<dyn Trust>,
+    #[cfg(feature = "std")]
+    pub(crate) live: Arc<Live>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) context: Arc<[u8]>,
     pub(crate) services: Option<Arc<[String]>>,
     pub(crate) allow_own_key: bool,
@@ -48,10 +65,14 @@ pub struct Config {
 impl Config {
     /// We are who `signer` signs for (an [`Identity`](crate::Identity), or a key elsewhere), and talk to whom `trust` accepts.
     pub fn new(signer: impl Signer + 'static, trust: impl Trust + 'static) -> Self {
+        let trust: Arc<dyn Trust> = Arc::new(trust);
         Config {
             public_key: signer.public_key(),
             signer: Arc::new(signer),
-            trust: Arc::new(trust),
+            #[cfg(feature = "std")]
+            live: Live::new(trust.clone()),
+            trust,
+            clock: None,
             context: Arc::from([]),
             services: None,
             allow_own_key: false,
@@ -156,6 +177,13 @@ impl Config {
         self
     }
 
+    /// What time it is, since 1970 in UTC, for certificates and other trust with a validity; the system's clock by default, where there is one.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
     /// Writes every secret of every session to a key log, for debugging. Who has it reads everything.
     #[must_use]
     pub fn dangerous_key_log(mut self, log: impl KeyLog + 'static) -> Self {
@@ -189,9 +217,9 @@ impl Config {
         &*self.signer
     }
 
-    /// Our public key.
+    /// Our public key; the present one, where it changes.
     pub fn public_key(&self) -> PublicKey {
-        self.public_key
+        self.signer.current().map_or(self.public_key, |signer| signer.public_key())
     }
 
     /// Our trust.
@@ -202,6 +230,16 @@ impl Config {
     /// The suites that we offer as an initiator, most preferred first.
     pub fn offered_suites(&self) -> Vec<Suite> {
         self.suites.as_ref().map_or_else(|| Suite::preferred(has_aes()).to_vec(), |suites| suites.to_vec())
+    }
+
+    /// This configuration for one handshake: signer, key and certificate belong together and stay the same.
+    pub(crate) fn current(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(signer) = self.signer.current() {
+            config.public_key = signer.public_key();
+            config.signer = signer;
+        }
+        config
     }
 
     pub(crate) fn check(&self) -> Result<(), Misuse> {

@@ -35,6 +35,8 @@ pub enum Error {
     Truncated,
     /// Nothing came from the peer for longer than the idle timeout.
     Idle,
+    /// This side does not trust the peer any more, and ended the session.
+    Revoked(Refusal),
     /// A limit of the record key was reached.
     Exhausted,
     /// What signs for this side did not sign; why.
@@ -123,6 +125,8 @@ pub enum Untrusted {
         got: Box<str>,
         /// The reason that the trust decision gave.
         refusal: Refusal,
+        /// The rule that decided, for people; may be empty.
+        rule: Box<str>,
     },
 }
 
@@ -273,6 +277,7 @@ impl Error {
             | Error::Untrusted(_)
             | Error::Denied(_)
             | Error::Refused(_)
+            | Error::Revoked(_)
             | Error::AlertReceived(_) => Culprit::Peer,
             Error::Tampered(_) | Error::Truncated | Error::Idle => Culprit::Path,
             Error::Misuse(_) => Culprit::Caller,
@@ -294,6 +299,7 @@ impl Error {
             Error::Untrusted(Untrusted::NetworkKeyUnexpected) => Some(Alert::NetworkKey),
             Error::Untrusted(_) => Some(Alert::Refused),
             Error::Idle => Some(Alert::Timeout),
+            Error::Revoked(_) => Some(Alert::Revoked),
             Error::Signer(_) | Error::Internal(_) | Error::Entropy => Some(Alert::Internal),
             Error::Denied(_)
             | Error::Refused(_)
@@ -443,6 +449,7 @@ impl fmt::Display for Error {
                 f.write_str("the connection ended before the peer finished: what came may be cut short")
             }
             Error::Idle => f.write_str("nothing came from the peer within the idle timeout"),
+            Error::Revoked(refusal) => write!(f, "this side no longer trusts the peer: {refusal}"),
             Error::Exhausted => f.write_str("the session has used up its record key: open a new one"),
             Error::Signer(why) => write!(f, "this side's key did not sign: {why}"),
             Error::AlertReceived(alert) => alert.fmt(f),
@@ -493,7 +500,10 @@ impl fmt::Display for Untrusted {
             Untrusted::Echo => f.write_str("the peer sent this side's own nonce or share back"),
             Untrusted::OwnKey => f.write_str("the peer presented this side's own key"),
             Untrusted::NotExpected { expected, got } => write!(f, "expected the peer {expected}, but {got} answered"),
-            Untrusted::NotTrusted { got, refusal } => write!(f, "the peer {got} is not accepted: {refusal}"),
+            Untrusted::NotTrusted { got, refusal, rule } => {
+                write!(f, "the peer {got} is not accepted: {refusal}")?;
+                if rule.is_empty() { Ok(()) } else { write!(f, "; {}", rule.escape_debug()) }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Alert, Error, Failure};
+use crate::error::{Alert, Error, Failure, Refusal};
 use crate::role::Stage;
 
 /// Why there is no stream.
@@ -56,9 +56,11 @@ impl Fault {
         }
     }
 
-    pub(crate) fn alert(&self) -> Option<Alert> {
+    /// What the peer is told: an alert, and a text for it.
+    pub(crate) fn alert(&self) -> Option<(Alert, String)> {
         match self {
-            Fault::Protocol(error) => error.alert(),
+            Fault::Protocol(error @ Error::Revoked(refusal)) => error.alert().map(|alert| (alert, why(refusal))),
+            Fault::Protocol(error) => error.alert().map(|alert| (alert, String::new())),
             Fault::Io(..) => None,
         }
     }
@@ -75,6 +77,11 @@ impl From<Error> for Fault {
     }
 }
 
+/// What an authenticated peer is told about the end of our trust: it always says something.
+fn why(refusal: &Refusal) -> String {
+    if refusal.text.is_empty() { refusal.to_string() } else { refusal.text.clone() }
+}
+
 fn kind(error: &Error) -> io::ErrorKind {
     match error {
         Error::Truncated => io::ErrorKind::UnexpectedEof,
@@ -84,7 +91,7 @@ fn kind(error: &Error) -> io::ErrorKind {
         | Error::NoCommonSuite
         | Error::Untrusted(_)
         | Error::Tampered(_) => io::ErrorKind::InvalidData,
-        Error::Denied(_) | Error::Refused(_) => io::ErrorKind::PermissionDenied,
+        Error::Denied(_) | Error::Refused(_) | Error::Revoked(_) => io::ErrorKind::PermissionDenied,
         Error::AlertReceived(_) => io::ErrorKind::ConnectionAborted,
         Error::Misuse(_) => io::ErrorKind::InvalidInput,
         Error::Idle => io::ErrorKind::TimedOut,

@@ -20,6 +20,8 @@ extern crate std;
 pub mod blocking;
 #[cfg(feature = "std")]
 mod buffers;
+#[cfg(feature = "std")]
+mod clock;
 pub mod config;
 pub mod crypto;
 pub mod error;
@@ -31,6 +33,8 @@ pub mod handshake;
 pub mod identity;
 pub mod keylog;
 pub mod limits;
+#[cfg(feature = "std")]
+mod live;
 #[cfg(feature = "tokio")]
 pub mod net;
 pub mod role;

@@ -37,6 +37,8 @@ pub const MAX_HELLO_LEN: usize = 2_048;
 pub const MAX_AUTH_LEN: usize = 17_408;
 /// Data of a credential.
 pub const MAX_CREDENTIAL_LEN: usize = 16_384;
+/// Certificates in a chain.
+pub const MAX_CERTIFICATES: usize = 8;
 /// Suites in an offer.
 pub const MAX_SUITES: usize = 16;
 /// Shares in an offer.

@@ -11,10 +11,10 @@ const FLOORS: &[&[&str]] = &[
     &["wire", "crypto"],
     &["transcript", "identity", "keylog"],
     &["trust"],
-    &["session"],
+    &["session", "live"],
     &["config"],
     &["handshake"],
-    &["failure", "halves", "buffers"],
+    &["failure", "halves", "buffers", "clock"],
     &["blocking", "stream"],
     &["net"],
 ];

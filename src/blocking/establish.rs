@@ -11,8 +11,9 @@ use crate::blocking::common::uninterrupted;
 use crate::blocking::stream::Stream;
 use crate::blocking::transport::{Timeouts, Transport};
 use crate::blocking::wait::{left, wait};
+use crate::clock;
 use crate::config::Config;
-use crate::error::{Alert, Reason, Refusal};
+use crate::error::{Alert, Reason};
 use crate::failure::ConnectError;
 use crate::handshake::{NeedInput, Step, VerifyPeer};
 use crate::role::Stage;
@@ -87,7 +88,7 @@ impl<'a, T: Transport> Establish<'a, T> {
                 }
                 Step::Sign(sign) => {
                     self.silent = false;
-                    let signature = wait(self.config.signer.sign(sign.input()), self.deadline);
+                    let signature = wait(sign.signer().sign(sign.input()), self.deadline);
                     sign.signed(signature.ok_or_else(|| self.late())?, output)?
                 }
                 Step::Complete(session) => {
@@ -100,7 +101,7 @@ impl<'a, T: Transport> Establish<'a, T> {
 
     /// Asks our trust.
     fn ask(&self, verify: &VerifyPeer) -> Result<Decision, ConnectError> {
-        let request = verify.request(self.address);
+        let request = clock::dated(verify.request(self.address), self.config);
         let decision = self.config.trust.decide(&request);
         match request.direction {
             Direction::Outbound => wait(decision, self.deadline).ok_or_else(|| self.late()),
@@ -230,7 +231,7 @@ impl<'a, T: Transport> Establish<'a, T> {
 }
 
 fn too_busy() -> Decision {
-    Decision::Refuse(Refusal::new(Reason::Busy, ""))
+    Decision::refuse(Reason::Busy, "")
 }
 
 const SCRATCH_LEN: usize = 1_024;

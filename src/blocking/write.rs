@@ -125,10 +125,10 @@ impl Writing {
 
     /// The session has failed: tries to send the alert that this calls for, and forgets the key.
     pub(super) fn tell<T: Transport>(&mut self, io: &mut T, common: &Common, fault: &Fault) {
-        if let Some(alert) = fault.alert() {
+        if let Some((alert, text)) = fault.alert() {
             // The failure itself is what is reported. What the transport did not take at the first call may go at a
             // later one.
-            let _ = self.seal_alert(common, alert, "");
+            let _ = self.seal_alert(common, alert, &text);
             let _ = self.flush(io, common);
         }
         self.sealer.poison(Error::Truncated);

@@ -18,6 +18,7 @@ use crate::limits::{CONFIRM_LEN, HEADER_LEN, MAX_AUTH_LEN, SIGNATURE_LEN, TAG_LE
 use crate::role::Role;
 use crate::session::{Opener, Sealer, Session, SessionId, SessionInfo, Shares};
 use crate::transcript::{Item, Transcript};
+use crate::trust::Grant;
 use crate::wire::frame::{Frame, FrameType, Header};
 use crate::wire::message::Auth;
 
@@ -148,13 +149,18 @@ impl SessionKeys {
     }
 }
 
+/// What is known of a peer that trust has accepted.
+pub(super) fn peer(credential: Credential, grant: Grant) -> Peer {
+    Peer { credential, name: grant.name, names: grant.names, predecessor: grant.predecessor }
+}
+
 /// Starts our AUTH message: adds header, service and credential to the transcript. Only an initiator names a service.
 pub(super) fn begin(
     transcript: &mut Transcript,
     config: &Config,
     service: Option<&str>,
 ) -> Result<(Unsigned, SignatureInput), Error> {
-    let credential = Credential::RawKey(config.public_key);
+    let credential = config.signer.credential();
     let mut block = BytesMut::new();
     credential.block().encode(&mut block)?;
     let (frame, role) = match service {

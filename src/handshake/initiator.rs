@@ -15,7 +15,7 @@ use crate::crypto::suite::{ShareKind, Suite};
 use crate::error::{Error, Failure, Malformed, Misuse, Untrusted};
 use crate::handshake::auth::{self, AuthKeys, PeerVerified, Proven, Unsigned};
 use crate::handshake::{Awaiting, Deciding, NeedInput, Sign, Signing, Step, VerifyPeer, fail, take};
-use crate::identity::{Credential, Peer, PeerId};
+use crate::identity::{Credential, Name, PeerId, PublicKey};
 use crate::keylog::SessionLog;
 use crate::limits::{HEADER_LEN, NETWORK_KEY_LEN, NONCE_LEN, SIGNATURE_LEN};
 use crate::role::{Role, Stage};
@@ -30,8 +30,39 @@ use crate::wire::message::{Hello, HelloReply, Share, check_service};
 pub struct Target {
     /// The peer that must answer; `None` means any that our trust accepts. Trust is asked in both cases.
     pub peer: Option<PeerId>,
+    /// The name that the peer's certificate must have, by a CA that our trust accepts; `None` means that names don't matter.
+    pub name: Option<Name>,
     /// The service, empty or up to 255 visible ASCII characters.
     pub service: String,
+}
+
+impl Target {
+    /// Whether the peer is the one expected, or that one vouches for its key.
+    fn check_peer(&self, key: &PublicKey, predecessor: Option<&PublicKey>) -> Result<(), Error> {
+        let is = |expected: &PeerId| expected.matches(key) || predecessor.is_some_and(|key| expected.matches(key));
+        match &self.peer {
+            Some(expected) if !is(expected) => Err(Error::Untrusted(Untrusted::NotExpected {
+                expected: expected.fingerprint().to_string().into(),
+                got: key.fingerprint().to_string().into(),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the peer has the name that is expected, among those that a CA vouches for.
+    fn check_name(&self, key: &PublicKey, names: &[Name]) -> Result<(), Error> {
+        match &self.name {
+            Some(expected) if !names.iter().any(|name| name.covers(expected)) => {
+                let shown: Vec<String> = names.iter().map(Name::to_string).collect();
+                let names = if shown.is_empty() { "no name".to_string() } else { shown.join(", ") };
+                Err(Error::Untrusted(Untrusted::NotExpected {
+                    expected: expected.to_string().into(),
+                    got: alloc::format!("{names} ({})", key.fingerprint()).into(),
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Starts a handshake as the initiator: appends HELLO to `output`. Draws 32 bytes for the nonce, 32 for the X25519 share and, if a
@@ -49,6 +80,7 @@ pub fn initiate(
 }
 
 fn start(config: &Config, target: Target, rng: &mut impl TryCryptoRng, output: &mut BytesMut) -> Result<Step, Error> {
+    let config = &config.current();
     config.check().and_then(|()| check_service(&target.service)).map_err(Error::Misuse)?;
     let nonce = agreement::nonce(rng)?;
     let x25519 = X25519Share::generate(rng)?;
@@ -143,12 +175,9 @@ impl AwaitAuthR {
         if *key == self.config.public_key && !self.config.allow_own_key {
             return Err(Error::Untrusted(Untrusted::OwnKey));
         }
-        // [HS-15]
-        if let Some(expected) = self.target.peer.filter(|expected| !expected.matches(key)) {
-            return Err(Error::Untrusted(Untrusted::NotExpected {
-                expected: expected.fingerprint().to_string().into(),
-                got: key.fingerprint().to_string().into(),
-            }));
+        // [HS-15] A certificate may be one by which the expected key vouches for this one: trust tells.
+        if matches!(proven.credential, Credential::RawKey(_)) {
+            self.target.check_peer(key, None)?;
         }
         Ok(Step::VerifyPeer(VerifyPeer(Deciding::Initiator(Box::new(DecidePeer { state: *self, proven })))))
     }
@@ -169,19 +198,33 @@ impl DecidePeer {
         &self.state.target.service
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.state.config
+    }
+
     pub(super) fn decide(self, decision: Decision) -> Result<Step, Error> {
         let DecidePeer { mut state, proven } = self;
-        let name = match decision {
-            Decision::Accept { name } => name,
-            Decision::Refuse(refusal) => {
-                let got = proven.credential.public_key().fingerprint().to_string().into();
-                return Err(Error::Untrusted(Untrusted::NotTrusted { got, refusal }));
+        let key = proven.credential.public_key();
+        let grant = match decision {
+            Decision::Accept(grant) => grant,
+            Decision::Refuse(denial) => {
+                state.target.check_peer(key, None)?;
+                let got = key.fingerprint().to_string().into();
+                return Err(Error::Untrusted(Untrusted::NotTrusted {
+                    got,
+                    refusal: denial.refusal,
+                    rule: denial.rule.into(),
+                }));
             }
         };
-        let peer = PeerVerified(Peer::new(proven.credential.clone(), name));
+        // [HS-15]
+        state.target.check_peer(key, grant.predecessor.as_ref())?;
+        state.target.check_name(key, &grant.names)?;
+        let peer = PeerVerified(auth::peer(proven.credential.clone(), grant));
         let (unsigned, input) = auth::begin(&mut state.transcript, &state.config, Some(&state.target.service))?;
         let next = AwaitSignature { state, unsigned, proven, peer };
-        Ok(Step::Sign(Sign { input, next: Signing::Initiator(Box::new(next)) }))
+        let signer = next.state.config.signer.clone();
+        Ok(Step::Sign(Sign { input, signer, next: Signing::Initiator(Box::new(next)) }))
     }
 }
 

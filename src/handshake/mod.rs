@@ -21,12 +21,14 @@ use core::net::SocketAddr;
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 
 use bytes::BytesMut;
 
+use crate::config::Clock;
 use crate::crypto::signature::SignatureInput;
 use crate::error::{Alert, Error, Failure, Misuse, ReceivedAlert};
-use crate::identity::{Credential, SignerError};
+use crate::identity::{Credential, Signer, SignerError};
 use crate::limits::SIGNATURE_LEN;
 use crate::role::{Role, Stage};
 use crate::session::Session;
@@ -61,6 +63,7 @@ pub struct VerifyPeer(Deciding);
 #[derive(Debug)]
 pub struct Sign {
     input: SignatureInput,
+    signer: Arc<dyn Signer>,
     next: Signing,
 }
 
@@ -177,13 +180,24 @@ impl VerifyPeer {
         }
     }
 
-    /// The question for a [`Trust`](crate::trust::Trust).
+    fn clock(&self) -> Option<&dyn Clock> {
+        match &self.0 {
+            Deciding::Initiator(state) => state.config().clock.as_deref(),
+            Deciding::Responder(state) => state.config().clock.as_deref(),
+        }
+    }
+
+    /// The question for a [`Trust`](crate::trust::Trust); its time is by the clock of the [`Config`], if that has one. Others add it with [`Request::at`].
     pub fn request(&self, address: Option<SocketAddr>) -> Request {
         let direction = match &self.0 {
             Deciding::Initiator(_) => Direction::Outbound,
             Deciding::Responder(_) => Direction::Inbound,
         };
-        Request::new(self.credential().clone(), self.service().to_string(), address, direction)
+        let request = Request::new(self.credential().clone(), self.service().to_string(), address, direction);
+        match self.clock() {
+            Some(clock) => request.at(clock.now()),
+            None => request,
+        }
     }
 
     /// Goes on with the decision. A responder tells the initiator, which is authenticated, a refusal and its text;
@@ -207,6 +221,11 @@ impl Sign {
     /// What is to be signed.
     pub fn input(&self) -> &SignatureInput {
         &self.input
+    }
+
+    /// Whose signature it is: with signers that change, the one that this handshake began with.
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
     }
 
     /// Goes on with the signature, or with the reason why there is none.

@@ -12,13 +12,13 @@ use crate::crypto::suite::{ShareKind, Suite};
 use crate::error::{Error, Failure, Malformed, Reason, Refusal, Untrusted};
 use crate::handshake::auth::{self, AuthKeys, PeerVerified, Proven, SessionKeys, Unsigned};
 use crate::handshake::{Awaiting, Deciding, NeedInput, Sign, Signing, Step, VerifyPeer, fail, take};
-use crate::identity::{Credential, Peer};
+use crate::identity::Credential;
 use crate::keylog::SessionLog;
 use crate::limits::{NONCE_LEN, SIGNATURE_LEN, X25519_LEN};
 use crate::role::{Role, Stage};
 use crate::secret::Secret;
 use crate::transcript::{Item, Transcript};
-use crate::trust::Decision;
+use crate::trust::{Decision, Grant};
 use crate::wire::frame::{Frame, FrameType, Header};
 use crate::wire::message::{Hello, HelloReply};
 
@@ -32,11 +32,12 @@ pub fn respond(config: &Config, rng: &mut impl TryCryptoRng) -> Result<Step, Fai
 }
 
 fn start(config: &Config, rng: &mut impl TryCryptoRng) -> Result<Step, Error> {
+    let config = config.current();
     config.check().map_err(Error::Misuse)?;
     let nonce = agreement::nonce(rng)?;
     let mut draw = || Secret::fill(|bytes| rng.try_fill_bytes(bytes)).map_err(|_| Error::Entropy);
     let (x25519, mlkem) = (draw()?, draw()?);
-    Ok(await_more(Awaiting::Hello(Box::new(AwaitHello { config: config.clone(), nonce, x25519, mlkem }))))
+    Ok(await_more(Awaiting::Hello(Box::new(AwaitHello { config, nonce, x25519, mlkem }))))
 }
 
 #[derive(Debug)]
@@ -123,7 +124,9 @@ impl AwaitHello {
         output.extend_from_slice(&header);
         output.extend_from_slice(&body);
         let state = AwaitAuthI { config: self.config, transcript, keys };
-        Ok(Step::Sign(Sign { input: to_sign, next: Signing::Responder(Box::new(AwaitSignature { state, unsigned })) }))
+        let signer = state.config.signer.clone();
+        let next = Signing::Responder(Box::new(AwaitSignature { state, unsigned }));
+        Ok(Step::Sign(Sign { input: to_sign, signer, next }))
     }
 }
 
@@ -176,6 +179,10 @@ impl DecidePeer {
         &self.proven.service
     }
 
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Sends the VERDICT. Our own key and a service that is not offered are refused whatever was decided.
     pub(super) fn decide(self, decision: Decision, output: &mut BytesMut) -> Result<Step, Error> {
         let refusal = self.objection(&decision);
@@ -186,8 +193,8 @@ impl DecidePeer {
             keys.into_sealer().seal_verdict(Some(&refusal), output)?;
             return Err(Error::Denied(refusal));
         }
-        let name = if let Decision::Accept { name } = decision { name } else { None };
-        let peer = PeerVerified(Peer::new(proven.credential, name));
+        let grant = if let Decision::Accept(grant) = decision { grant } else { Grant::default() };
+        let peer = PeerVerified(auth::peer(proven.credential, grant));
         let mut session = keys.into_session(proven.service, peer, proven.signature, proven.confirmation);
         session.sealer.seal_verdict(None, output)?;
         Ok(Step::Complete(session))
@@ -198,8 +205,8 @@ impl DecidePeer {
         if *self.proven.credential.public_key() == self.config.public_key && !self.config.allow_own_key {
             return Some(Refusal::new(Reason::OwnIdentity, ""));
         }
-        if let Decision::Refuse(refusal) = decision {
-            return Some(refusal.clone());
+        if let Decision::Refuse(denial) = decision {
+            return Some(denial.refusal.clone());
         }
         if !self.config.offers(&self.proven.service) {
             return Some(Refusal::new(Reason::ServiceUnavailable, ""));

@@ -5,8 +5,11 @@ mod agent;
 mod credential;
 #[cfg(feature = "std")]
 mod file;
+mod name;
 mod signer;
 mod text;
+#[cfg(feature = "x509")]
+mod x509;
 
 use core::fmt;
 
@@ -25,8 +28,11 @@ pub use agent::{AgentError, AgentSigner};
 pub use credential::{Credential, Peer};
 #[cfg(feature = "std")]
 pub use file::{KeyFileError, create_file, read_network_key, save_network_key};
+pub use name::{Name, ParseNameError};
 pub use signer::{SignFuture, Signer, SignerError};
 pub use text::{Fingerprint, ParseKeyError, PeerId, parse_line};
+#[cfg(feature = "x509")]
+pub use x509::{CertificateChain, ChainError};
 
 /// Our long-term key. The public half is always computed from the private one.
 pub struct Identity {

@@ -9,13 +9,24 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 
 use crate::crypto::signature::{PublicKey, SignatureInput};
-use crate::identity::Identity;
+use crate::identity::{Credential, Identity};
 use crate::limits::SIGNATURE_LEN;
 
 /// Signs for our identity. The key may be in another process, in an ssh-agent or in an HSM: signing is asynchronous and may fail.
 pub trait Signer: Send + Sync {
     /// The public key that the signatures are by.
     fn public_key(&self) -> PublicKey;
+
+    /// What is presented: the public key itself, unless there is a certificate for it.
+    fn credential(&self) -> Credential {
+        Credential::RawKey(self.public_key())
+    }
+
+    /// Who signs in a handshake that begins now, where that changes, as when key and certificate are renewed while the program runs; `None` if it is always
+    /// this one. A handshake uses one signer from beginning to end.
+    fn current(&self) -> Option<Arc<dyn Signer>> {
+        None
+    }
 
     /// Signs `input.as_bytes()` with Ed25519 (RFC 8032). The future may be dropped before it ends, when the handshake's deadline comes first.
     fn sign<'a>(&'a self, input: &'a SignatureInput) -> SignFuture<'a>;
@@ -52,6 +63,14 @@ impl Signer for Identity {
 impl<S: Signer + ?Sized> Signer for Arc<S> {
     fn public_key(&self) -> PublicKey {
         (**self).public_key()
+    }
+
+    fn credential(&self) -> Credential {
+        (**self).credential()
+    }
+
+    fn current(&self) -> Option<Arc<dyn Signer>> {
+        (**self).current()
     }
 
     fn sign<'a>(&'a self, input: &'a SignatureInput) -> SignFuture<'a> {

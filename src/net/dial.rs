@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, ToSocketAddrs};
 
 use crate::config::Config;
-use crate::error::{Reason, Refusal};
+use crate::error::Reason;
 use crate::identity::PublicKey;
 use crate::net::calls::{Calls, OurCall, Pair, TheirCall};
 use crate::net::{Connect, HandshakeFailure, Listener};
@@ -175,7 +175,7 @@ impl Trust for Gate {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
         Box::pin(async move {
             let decision = self.inner.decide(request).await;
-            if matches!(decision, Decision::Accept { .. }) {
+            if decision.is_accept() {
                 self.calls.pass(self.number, &self.pair).await;
             }
             decision
@@ -197,14 +197,14 @@ impl Trust for Guard {
             let decision = self.inner.decide(request).await;
             let peer = *request.public_key();
             let ruled = request.direction == Direction::Inbound && peer != self.own;
-            if !ruled || !matches!(decision, Decision::Accept { .. }) {
+            if !ruled || !decision.is_accept() {
                 return decision;
             }
             let pair = Pair { own: self.own, peer, service: request.service.clone() };
             if self.calls.decide(self.number, &pair).await {
                 return decision;
             }
-            Decision::Refuse(Refusal::new(Reason::Denied, OTHER_IS_KEPT))
+            Decision::refuse(Reason::Denied, OTHER_IS_KEPT)
         })
     }
 }

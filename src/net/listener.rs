@@ -51,6 +51,8 @@ pub struct HandshakeFailure {
     pub service: Option<String>,
     /// Why.
     pub error: ConnectError,
+    /// The rule by which our trust decided, if it was asked and said so.
+    pub rule: Option<String>,
 }
 
 /// What a listener has seen since it started.
@@ -242,7 +244,13 @@ impl Shared {
         // One that may get no answer has been listened to already.
         let io = io.filter(|_| !seen.silent && !matches!(error, ConnectError::GaveWay { .. }));
         self.count(&error);
-        (self.on_failure)(&HandshakeFailure { address, peer: seen.peer, service: seen.service, error });
+        (self.on_failure)(&HandshakeFailure {
+            address,
+            peer: seen.peer,
+            service: seen.service,
+            error,
+            rule: seen.rule,
+        });
         if let Some(io) = io {
             let mut give_way = Some(&mut give_way);
             tokio::select! {

@@ -9,12 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::clock;
 use crate::config::Config;
-use crate::error::{Alert, Error, Failure, Reason, Refusal};
+use crate::error::{Alert, Error, Failure, Reason};
 use crate::handshake::{NeedInput, Step};
 use crate::identity::PublicKey;
 use crate::role::{Role, Stage};
 use crate::session::Session;
+use crate::stream::supervise::{Accepted, supervise};
 use crate::stream::{ConnectError, Stream};
 use crate::trust::{Decision, Direction, Request};
 use crate::wire::frame;
@@ -33,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) signing: bool,
     /// Bytes that came.
     pub(crate) received: usize,
+    /// The rule by which our trust decided, for people.
+    pub(crate) rule: Option<String>,
 }
 
 /// How a handshake gets on, for people who want to watch it.
@@ -105,7 +109,16 @@ pub(crate) type Established<T> = (Stream<T>, Option<OwnedSemaphorePermit>);
 
 impl Seen {
     pub(crate) fn new(stage: Stage) -> Self {
-        Seen { stage, peer: None, service: None, silent: false, sending: false, signing: false, received: 0 }
+        Seen {
+            stage,
+            peer: None,
+            service: None,
+            silent: false,
+            sending: false,
+            signing: false,
+            received: 0,
+            rule: None,
+        }
     }
 }
 
@@ -121,8 +134,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let started = Instant::now();
         let mut input = BytesMut::new();
         let mut permit = None;
+        let mut accepted = None;
         let busy = started + deadline.mul_f32(0.9);
-        let driven = self.drive(step, &mut input, &mut output, &mut permit, busy);
+        let driven = self.drive(step, &mut input, &mut output, &mut permit, &mut accepted, busy);
         let result = match timeout_at(started + deadline, driven).await {
             Ok(result) => result,
             Err(_) if self.seen.signing => Err(self.signer_is_late(&mut output)),
@@ -131,6 +145,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let error = match result {
             Ok(session) => {
                 let mut stream = Stream::new(self.io, *session, input);
+                if let Some(accepted) = accepted {
+                    supervise(self.config, accepted, &stream.latch);
+                }
                 stream.set_keep_alive(self.config.keep_alive);
                 stream.set_idle_timeout(self.config.idle_timeout);
                 stream.set_write_buffer(self.config.write_buffer);
@@ -213,6 +230,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         input: &mut BytesMut,
         output: &mut BytesMut,
         permit: &mut Option<OwnedSemaphorePermit>,
+        accepted: &mut Option<Accepted>,
         busy: Instant,
     ) -> Result<Box<Session>, ConnectError> {
         loop {
@@ -236,7 +254,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                     }
                 }
                 Step::VerifyPeer(verify) => {
-                    let request = verify.request(self.address);
+                    let request = clock::dated(verify.request(self.address), self.config);
+                    let changes = self.config.live.changes();
                     let mut give_way = self.give_way.take();
                     let decision = self.ask(&request, permit);
                     let decision = match request.direction {
@@ -247,7 +266,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                             () = told(&mut give_way) => too_busy(),
                         },
                     };
-                    (self.observer)(&Milestone::Decided { accepted: matches!(decision, Decision::Accept { .. }) });
+                    (self.observer)(&Milestone::Decided { accepted: decision.is_accept() });
+                    self.seen.rule = Some(decision.rule().to_owned()).filter(|rule| !rule.is_empty());
+                    if let Decision::Accept(grant) = &decision {
+                        *accepted = Some(Accepted { request, until: grant.until, changes });
+                    }
                     verify.decide(decision, output)?
                 }
                 Step::Sign(sign) => {
@@ -257,7 +280,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                         let mut give_way = self.give_way.as_deref_mut();
                         tokio::select! {
                             biased;
-                            signature = self.config.signer.sign(sign.input()) => signature,
+                            signature = sign.signer().sign(sign.input()) => signature,
                             () = told(&mut give_way) => return Err(ConnectError::GaveWay { stage: self.seen.stage }),
                         }
                     };
@@ -280,7 +303,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
         let proved = Milestone::Proved { peer: *request.public_key(), service: request.service.clone() };
         (self.observer)(&proved);
         let decision = self.config.trust.decide(request).await;
-        if let (Decision::Accept { .. }, Some(room)) = (&decision, self.room.take()) {
+        if let (Decision::Accept(_), Some(room)) = (&decision, self.room.take()) {
             match room.acquire_owned().await {
                 Ok(taken) => *permit = Some(taken),
                 Err(_) => return too_busy(),
@@ -349,7 +372,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
 }
 
 fn too_busy() -> Decision {
-    Decision::Refuse(Refusal::new(Reason::Busy, ""))
+    Decision::refuse(Reason::Busy, "")
 }
 
 /// Returns when the sender has said so; never, if there is none.

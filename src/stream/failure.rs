@@ -14,12 +14,14 @@ use crate::stream::write::WriteState;
 /// The first failure of a stream, shared by its halves. It is written once and read without a lock; the lock is for a writer
 /// that sleeps, and for whoever wakes it because of a failure.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Latch(Arc<State>);
+pub(crate) struct Latch(pub(super) Arc<State>);
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     fault: OnceLock<Box<Fault>>,
     sleeping_writer: Mutex<Option<Waker>>,
+    /// Whoever reads; for an end that comes from outside.
+    sleeping_reader: Mutex<Option<Waker>>,
 }
 
 /// A call that writes.
@@ -74,7 +76,10 @@ impl Latch {
             Poll::Pending => {
                 // Reading may fail in another task meanwhile, or has just now: then this call must not sleep on.
                 *self.sleeping_writer() = Some(cx.waker().clone());
-                self.check()?;
+                if let Some(fault) = self.0.fault.get() {
+                    tell_peer(fault, io, write, cx, false);
+                    return Poll::Ready(Err(fault.to_io()));
+                }
                 Poll::Pending
             }
             Poll::Ready(Err(fault @ Fault::Io(..))) => Poll::Ready(Err(self.note(reason(io, cx).unwrap_or(fault)))),
@@ -88,21 +93,51 @@ impl Latch {
         self.check()
     }
 
+    /// The same for whoever reads.
+    pub(crate) fn park_reader(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        set(&mut self.0.sleeping_reader(), cx.waker());
+        self.check()
+    }
+
+    /// Whether a failure has been latched.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        self.0.fault.get().map(|fault| &**fault)
+    }
+
     fn sleeping_writer(&self) -> MutexGuard<'_, Option<Waker>> {
         self.0.sleeping_writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl State {
+    fn sleeping_reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.sleeping_reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Latches a failure from outside, unless one is there already, and wakes both halves.
+    pub(super) fn end(&self, fault: Fault) {
+        self.fault.get_or_init(|| Box::new(fault));
+        let writer = self.sleeping_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        [writer, self.sleeping_reader().take()].into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+fn set(sleeper: &mut Option<Waker>, waker: &Waker) {
+    if !sleeper.as_ref().is_some_and(|sleeper| sleeper.will_wake(waker)) {
+        *sleeper = Some(waker.clone());
+    }
+}
+
 /// The session has failed: tries once to send the alert that this calls for, and to close if that is wanted.
-fn tell_peer<W: AsyncWrite + Unpin>(
+pub(crate) fn tell_peer<W: AsyncWrite + Unpin>(
     fault: &Fault,
     io: &mut W,
     write: &mut WriteState,
     cx: &mut Context<'_>,
     close: bool,
 ) {
-    if let Some(alert) = fault.alert() {
-        write.try_alert(io, cx, alert);
+    if let Some((alert, text)) = fault.alert() {
+        write.try_alert(io, cx, alert, &text);
     }
     write.poison(Error::Truncated);
     if close {

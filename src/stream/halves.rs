@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 
 use crate::identity::Peer;
 use crate::session::SessionId;
-use crate::stream::failure::{Call, Latch};
+use crate::stream::failure::{Call, Latch, tell_peer};
 use crate::stream::link::Link;
 use crate::stream::read::ReadState;
 use crate::stream::write::WriteState;
@@ -40,7 +40,7 @@ pub struct ReadHalf<R> {
 
 /// The sending half of a [`Stream`](crate::stream::Stream).
 #[derive(Debug)]
-pub struct WriteHalf<W> {
+pub struct WriteHalf<W: AsyncWrite + Unpin> {
     io: W,
     write: WriteState,
     latch: Latch,
@@ -63,7 +63,7 @@ impl<R> ReadHalf<R> {
     }
 }
 
-impl<W> WriteHalf<W> {
+impl<W: AsyncWrite + Unpin> WriteHalf<W> {
     pub(crate) fn new(io: W, write: WriteState, latch: Latch, link: Arc<Link>) -> Self {
         WriteHalf { io, write, latch, link }
     }
@@ -84,6 +84,9 @@ impl<R: AsyncRead + Unpin> AsyncBufRead for ReadHalf<R> {
         let this = self.get_mut();
         this.latch.check()?;
         let polled = this.read.poll_fill(&mut this.io, cx);
+        if polled.is_pending() {
+            this.latch.park_reader(cx)?;
+        }
         ready!(this.latch.note_poll(polled))?;
         Poll::Ready(Ok(this.read.data()))
     }
@@ -115,16 +118,32 @@ impl<W: AsyncWrite + Unpin> WriteHalf<W> {
     /// The failure that ended the session.
     pub async fn keep_alive(&mut self) -> io::Result<Infallible> {
         std::future::poll_fn(|cx| {
-            self.latch.park(cx)?;
+            if let Err(error) = self.latch.park(cx) {
+                self.tell_peer(cx);
+                return Poll::Ready(Err(error));
+            }
             let polled = self.write.poll_keep_alive(&mut self.io, cx);
             self.latch.note_poll(polled)
         })
         .await
     }
 
+    /// The session has failed: the peer is told why, if nobody has told it yet.
+    fn tell_peer(&mut self, cx: &mut Context<'_>) {
+        let fault = self.latch.fault();
+        fault.into_iter().for_each(|fault| tell_peer(fault, &mut self.io, &mut self.write, cx, false));
+    }
+
     /// The peer's reason is the other half's to find.
     fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
         self.latch.poll_call(&mut self.io, &mut self.write, cx, call, |_, _| None)
+    }
+}
+
+/// A session that failed while nobody wrote: tries once to tell the peer why.
+impl<W: AsyncWrite + Unpin> Drop for WriteHalf<W> {
+    fn drop(&mut self) {
+        self.tell_peer(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -14,6 +14,8 @@ mod failure;
 mod halves;
 mod link;
 mod read;
+mod revoke;
+mod supervise;
 mod write;
 
 use std::io::{self, IoSlice};
@@ -34,7 +36,7 @@ pub use establish::Milestone;
 pub(crate) use establish::{Establish, Seen, told};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
-use failure::{Call, Latch};
+use failure::{Call, Latch, tell_peer};
 use link::Link;
 use read::ReadState;
 use write::WriteState;
@@ -151,6 +153,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         std::future::poll_fn(|cx| {
             self.latch.check()?;
             let polled = self.read.poll_accepted(&mut self.io, cx);
+            if polled.is_pending() {
+                self.latch.park_reader(cx)?;
+            }
             self.latch.note_poll(polled)
         })
         .await
@@ -174,6 +179,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    /// The session has failed: the peer is told, as it may have been by nobody yet, where the failure came from outside.
+    fn over<V>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<V>> {
+        let Stream { io, write, latch, .. } = self;
+        latch.fault().into_iter().for_each(|fault| tell_peer(fault, io, write, cx, false));
+        Poll::Ready(latch.check().and(Err(io::ErrorKind::Other.into())))
+    }
+
     fn poll_call(&mut self, cx: &mut Context<'_>, call: Call<'_>) -> Poll<io::Result<usize>> {
         let Stream { io, read, write, latch, .. } = self;
         if read.awaits_verdict() && latch.check().is_ok() {
@@ -189,13 +201,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for Stream<T> {
     /// The decrypted rest of a record, lent from the buffer it arrived in.
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        this.latch.check()?;
+        if this.latch.fault().is_some() {
+            return this.over(cx);
+        }
         let polled = this.read.poll_fill(&mut this.io, cx);
         if polled.is_pending() {
             // The peer may be waiting for what we wrote and the transport did not take yet.
             this.write.drain_for_reader(&mut this.io, cx);
             if let Poll::Ready(Err(fault)) = this.write.poll_keep_alive(&mut this.io, cx) {
                 return this.latch.note_poll(Poll::Ready(Err(fault)));
+            }
+            if this.latch.park_reader(cx).is_err() {
+                return this.over(cx);
             }
         }
         ready!(this.latch.note_poll(polled))?;

@@ -184,9 +184,15 @@ impl WriteState {
         Ok(())
     }
 
-    /// Seals an alert without a text and tries once to hand it on.
-    pub(crate) fn try_alert<W: AsyncWrite + Unpin>(&mut self, io: &mut W, cx: &mut Context<'_>, alert: Alert) {
-        if self.seal_alert(alert, "").is_ok() {
+    /// Seals an alert and tries once to hand it on.
+    pub(crate) fn try_alert<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+        alert: Alert,
+        text: &str,
+    ) {
+        if self.seal_alert(alert, text).is_ok() {
             let _ = self.poll_flush(io, cx);
         }
     }

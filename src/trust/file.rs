@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::string::String;
 
 use crate::identity::{ParseKeyError, PublicKey, parse_line};
-use crate::trust::decision::{Decision, DecisionFuture, Request, Trust};
+use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
 
 /// Trusts the keys of a file, for every service, in both directions, and nobody else.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl TrustFile {
 impl Trust for TrustFile {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
         match self.names.get(request.public_key()) {
-            Some(name) => Decision::Accept { name: name.clone() }.ready(),
+            Some(name) => Decision::Accept(Grant { name: name.clone(), ..Grant::default() }).ready(),
             None => Decision::not_trusted().ready(),
         }
     }

@@ -6,7 +6,7 @@ mod file;
 mod function;
 mod pinned;
 
-pub use decision::{Decision, DecisionFuture, Direction, Request, Trust};
+pub use decision::{Decision, DecisionFuture, Denial, Direction, Grant, Request, Trust, Watcher};
 #[cfg(feature = "std")]
 pub use file::{TrustFile, TrustFileError};
 pub use function::{AsyncFunction, Function, from_async_fn, from_fn};

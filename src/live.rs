@@ -1,0 +1,217 @@
+//! The sessions whose peers are decided about again when trust changes, or when the decision has run out. This is the book; who reads it and asks
+//! is above, where there are tasks and timers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::error::{Reason, Refusal};
+use crate::trust::{Decision, Request, Trust, Watcher};
+
+/// The sessions of one configuration.
+pub(crate) struct Live {
+    trust: Arc<dyn Trust>,
+    /// Whether the trust will ever tell of a change.
+    changes: bool,
+    /// What the trust tells; apart, so that trust and book don't keep each other alive.
+    news: Arc<News>,
+    sessions: Mutex<Sessions>,
+}
+
+/// Ends a session from outside.
+pub(crate) trait Revoke: Send + Sync {
+    /// Ends it; wakes whoever reads or writes.
+    fn revoke(&self, refusal: Refusal);
+}
+
+/// A session in the book.
+pub(crate) struct Entry {
+    pub(crate) request: Request,
+    until: Mutex<Option<Duration>>,
+    session: Weak<dyn Revoke>,
+}
+
+struct Sessions {
+    entries: HashMap<u64, Arc<Entry>>,
+    next: u64,
+    /// At so many entries those of sessions that are gone are thrown away.
+    sweep_at: usize,
+    /// Somebody reads the book, and looks into it again at this time.
+    served: bool,
+    planned: Duration,
+}
+
+#[derive(Default)]
+struct News(Mutex<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    changes: u64,
+    reader: Option<Waker>,
+}
+
+impl Live {
+    pub(crate) fn new(trust: Arc<dyn Trust>) -> Arc<Self> {
+        let news = Arc::<News>::default();
+        let weak: Weak<News> = Arc::downgrade(&news);
+        let watcher: Weak<dyn Watcher> = weak;
+        let changes = trust.watch(&watcher);
+        let sessions =
+            Sessions { entries: HashMap::new(), next: 0, sweep_at: MIN_SWEEP, served: false, planned: Duration::MAX };
+        Arc::new(Live { trust, changes, news, sessions: Mutex::new(sessions) })
+    }
+
+    pub(crate) fn trust(&self) -> &Arc<dyn Trust> {
+        &self.trust
+    }
+
+    /// How many changes there have been.
+    pub(crate) fn changes(&self) -> u64 {
+        self.news.heard().changes
+    }
+
+    /// Enters a session whose peer was decided about after so many changes. Returns whether somebody has to be found who reads the book: the caller is to see
+    /// to it, and to say [`Live::left`] when he is gone.
+    pub(crate) fn enter(
+        &self,
+        request: Request,
+        until: Option<Duration>,
+        changes: u64,
+        session: Weak<dyn Revoke>,
+    ) -> bool {
+        if !self.changes && until.is_none() {
+            return false;
+        }
+        let mut sessions = self.sessions();
+        if sessions.entries.len() >= sessions.sweep_at {
+            sessions.sweep();
+        }
+        let number = sessions.next;
+        sessions.next += 1;
+        sessions.entries.insert(number, Arc::new(Entry { request, until: Mutex::new(until), session }));
+        let unserved = !std::mem::replace(&mut sessions.served, true);
+        let sooner = until.is_some_and(|until| until < sessions.planned);
+        if sooner {
+            sessions.planned = until.unwrap_or_default();
+        }
+        drop(sessions);
+        // Trust may have changed between the decision and this.
+        let missed = changes != self.changes();
+        if missed || sooner {
+            self.news.tell(u64::from(missed));
+        }
+        unserved
+    }
+
+    /// Whoever read the book is gone.
+    pub(crate) fn left(&self) {
+        self.sessions().served = false;
+    }
+
+    /// Whoever reads the book leaves if nobody is in it.
+    pub(crate) fn leave_if_empty(&self) -> bool {
+        let mut sessions = self.sessions();
+        sessions.sweep();
+        sessions.served = !sessions.entries.is_empty();
+        !sessions.served
+    }
+
+    /// Ready when there was another number of changes than `seen`, or a session was entered whose decision runs out before `planned`.
+    pub(crate) fn poll_news(&self, seen: u64, planned: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let mut heard = self.news.heard();
+        if heard.changes != seen || self.sessions().planned < planned {
+            return Poll::Ready(());
+        }
+        heard.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The sessions whose decision has run out, or all.
+    pub(crate) fn due(&self, now: Duration, all: bool) -> Vec<Arc<Entry>> {
+        let mut sessions = self.sessions();
+        sessions.sweep();
+        let due = sessions.entries.values().filter(|entry| all || entry.until().is_some_and(|until| until <= now));
+        due.cloned().collect()
+    }
+
+    /// When the next decision runs out; never is `Duration::MAX`.
+    pub(crate) fn plan(&self) -> Duration {
+        let mut sessions = self.sessions();
+        sessions.planned = sessions.entries.values().filter_map(|entry| entry.until()).min().unwrap_or(Duration::MAX);
+        sessions.planned
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sessions {
+    /// Throws those away that are gone.
+    fn sweep(&mut self) {
+        self.entries.retain(|_, entry| entry.session.strong_count() > 0);
+        self.sweep_at = (2 * self.entries.len()).max(MIN_SWEEP);
+    }
+}
+
+impl Entry {
+    fn until(&self) -> Option<Duration> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what was decided now. A trust that is busy has not decided, and is asked again.
+    pub(crate) fn apply(&self, decision: Decision, now: Duration) {
+        let soon = now.saturating_add(AGAIN);
+        let until = match decision {
+            Decision::Accept(grant) => grant.until.map(|until| until.max(soon)),
+            Decision::Refuse(denial) if denial.refusal.reason == Reason::Busy => Some(soon),
+            Decision::Refuse(denial) => {
+                self.session.upgrade().into_iter().for_each(|session| session.revoke(denial.refusal.clone()));
+                None
+            }
+        };
+        self.set_until(until);
+    }
+
+    /// There was no answer.
+    pub(crate) fn ask_again(&self, now: Duration) {
+        self.set_until(Some(now.saturating_add(AGAIN)));
+    }
+
+    fn set_until(&self, until: Option<Duration>) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+impl News {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, changes: u64) {
+        let mut heard = self.heard();
+        heard.changes = heard.changes.wrapping_add(changes);
+        let reader = heard.reader.take();
+        drop(heard);
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Watcher for News {
+    fn changed(&self) {
+        self.tell(1);
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Live")
+    }
+}
+
+/// No session is decided about more often than this.
+const AGAIN: Duration = Duration::from_millis(500);
+const MIN_SWEEP: usize = 64;
