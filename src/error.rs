@@ -168,6 +168,8 @@ pub enum Misuse {
     NetworkKey,
     /// A list of suites that is empty, or names one twice.
     Suites,
+    /// Bytes to be signed as a certificate that are none.
+    NotACertificate,
     /// An export with a label, context or length that the specification does not allow.
     Export,
 }
@@ -557,6 +559,7 @@ impl fmt::Display for Misuse {
             Misuse::RekeyPending => "the peer's rekey has not been completed",
             Misuse::RekeyStorm => "a rekey too soon after others: the peer would refuse it",
             Misuse::NetworkKey => "a network key is not all zero",
+            Misuse::NotACertificate => "expected what a certificate says (a TBSCertificate in DER) to sign",
             Misuse::Suites => "a list of suites names at least one, and none twice",
             Misuse::Export => {
                 "an export has a label of 1 to 255 bytes, a context of at most 65,535 and 1 to 8,160 bytes of output"

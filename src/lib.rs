@@ -37,6 +37,8 @@ pub mod limits;
 mod live;
 #[cfg(feature = "tokio")]
 pub mod net;
+#[cfg(feature = "std")]
+pub mod reload;
 pub mod role;
 pub mod secret;
 pub mod session;
@@ -50,6 +52,8 @@ pub use config::Config;
 pub use identity::{Identity, PeerId, PublicKey};
 #[cfg(feature = "tokio")]
 pub use net::Listener;
+#[cfg(feature = "std")]
+pub use reload::Reload;
 #[cfg(feature = "tokio")]
 pub use stream::Stream;
 #[cfg(feature = "std")]

@@ -1,11 +1,11 @@
 //! The sessions whose peers are decided about again when trust changes, or when the decision has run out. This is the book; who reads it and asks
 //! is above, where there are tasks and timers.
 
+use core::time::Duration;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use std::vec::Vec;
 
 use crate::error::{Reason, Refusal};

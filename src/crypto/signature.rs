@@ -110,8 +110,8 @@ impl Verifier {
         self.verify_bytes(input.as_bytes(), signature)
     }
 
-    /// For test vectors too, which have their own messages.
-    pub(super) fn verify_bytes(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
+    /// For certificates, and for test vectors, which have their own messages.
+    pub(crate) fn verify_bytes(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), Error> {
         // [HS-19]
         let signature = Signature::from_bytes(signature);
         self.0.verify_strict(message, &signature).map_err(|_| Error::Untrusted(Untrusted::Signature))
@@ -152,6 +152,12 @@ impl PrivateKey {
     /// [`Error::Internal`] if the backend fails.
     pub fn sign(&self, input: &SignatureInput) -> Result<[u8; SIGNATURE_LEN], Error> {
         self.signing.sign(input.as_bytes())
+    }
+
+    /// Signs something else, which its caller has made sure is no signature input.
+    #[cfg(feature = "x509")]
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], Error> {
+        self.signing.sign(message)
     }
 }
 

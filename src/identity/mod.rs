@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "agent", unix))]
 mod agent;
+#[cfg(feature = "x509")]
+mod certified;
 mod credential;
 #[cfg(feature = "std")]
 mod file;
@@ -25,6 +27,8 @@ use crate::secret::Secret;
 pub use crate::crypto::signature::PublicKey;
 #[cfg(all(feature = "agent", unix))]
 pub use agent::{AgentError, AgentSigner};
+#[cfg(feature = "x509")]
+pub use certified::{Certified, OtherKeyError};
 pub use credential::{Credential, Peer};
 #[cfg(feature = "std")]
 pub use file::{KeyFileError, create_file, read_network_key, save_network_key};
@@ -90,6 +94,18 @@ impl Identity {
     /// [`Error::Internal`] if the backend fails.
     pub fn sign(&self, input: &SignatureInput) -> Result<[u8; SIGNATURE_LEN], Error> {
         self.private.sign(input)
+    }
+
+    /// Signs what a certificate says (a TBSCertificate in DER, RFC 5280, section 4.1): for a key that is a CA, or that vouches for the next one.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for anything that is not one: then it could be mistaken for something else that this key signs.
+    #[cfg(feature = "x509")]
+    pub fn sign_certificate(&self, tbs: &[u8]) -> Result<[u8; SIGNATURE_LEN], Error> {
+        if !x509::is_tbs(tbs) {
+            return Err(Error::Misuse(crate::error::Misuse::NotACertificate));
+        }
+        self.private.sign_bytes(tbs)
     }
 
     fn new(private: PrivateKey, comment: String) -> Self {

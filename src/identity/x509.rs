@@ -1,15 +1,16 @@
 //! Certificate chains as credentials (specification, section 7.1). What stands in them is parsed here; whether to believe it is for the trust in
 //! a CA to say.
 
+use core::time::Duration;
 use std::string::{String, ToString};
 use std::sync::Arc;
-use std::time::Duration;
 use std::vec::Vec;
 use std::{fmt, net};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_cert::Certificate;
+use x509_cert::certificate::TbsCertificate;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
@@ -37,8 +38,8 @@ struct Parsed {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) serial: String,
-    pub(crate) subject: String,
     pub(crate) issuer: Vec<u8>,
+    pub(crate) issuer_name: String,
     pub(crate) not_after: Duration,
     pub(crate) is_ca: bool,
     pub(crate) may_sign: bool,
@@ -182,8 +183,8 @@ impl Facts {
         let constraints = tbs.get_extension::<BasicConstraints>().ok()?.map(|(_, constraints)| constraints);
         Some(Facts {
             serial: tbs.serial_number().as_bytes().iter().map(|byte| std::format!("{byte:02x}")).collect(),
-            subject: tbs.subject().to_string(),
             issuer: tbs.issuer().to_der().ok()?,
+            issuer_name: tbs.issuer().to_string(),
             not_after: tbs.validity().not_after.to_unix_duration(),
             is_ca: constraints.is_some_and(|constraints| constraints.ca),
             may_sign: usage.is_none_or(|usage| usage.digital_signature()),
@@ -197,6 +198,11 @@ fn ed25519_key(leaf: &Certificate) -> Result<[u8; 32], ChainError> {
     let is_ed25519 = info.algorithm.oid == ED25519 && info.algorithm.parameters.is_none();
     let key = info.subject_public_key.as_bytes().filter(|_| is_ed25519);
     key.and_then(|key| key.try_into().ok()).ok_or(ChainError::NotEd25519)
+}
+
+/// Whether bytes are what a certificate says, and nothing else.
+pub(super) fn is_tbs(tbs: &[u8]) -> bool {
+    TbsCertificate::from_der(tbs).is_ok()
 }
 
 /// The names that we know how to compare; `None` if they can't be parsed.

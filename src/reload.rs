@@ -1,0 +1,224 @@
+//! Files that are watched: whatever was made from them is made anew when they change, and swapped in at once. A file that is broken changes
+//! nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::string::{String, ToString};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, SystemTime};
+use std::vec::Vec;
+use std::{fmt, thread};
+
+use crate::crypto::signature::{PublicKey, SignatureInput};
+use crate::identity::{Credential, SignFuture, Signer};
+use crate::trust::{DecisionFuture, Request, Trust, Watcher};
+
+/// Something made from files, which is made anew when one of them changes: a [`Trust`], or a [`Signer`]. Cheap to clone; all clones change
+/// together.
+///
+/// The files are looked at seven times a second, by one thread for each `Reload`, which ends when the last clone is dropped. A change is noticed by the
+/// file that the path leads to, so symbolic links may be turned, as Kubernetes does. What is new takes effect only once all files have been
+/// quiet for a moment, and load without an error; until then the old stays, and [`Reload::stats`] and the observer say why.
+pub struct Reload<T>(Arc<Shared<T>>);
+
+/// How the reloading gets on; for logs and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadStats {
+    /// How often new files were loaded, without the first time.
+    pub reloads: u64,
+    /// How often new files were broken.
+    pub failures: u64,
+    /// Why the files that are there now are not in use; `None` if they are.
+    pub failing: Option<String>,
+}
+
+/// What happened to watched files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReloadEvent {
+    /// What they hold is in use.
+    Loaded,
+    /// They can't be loaded; the old stays in use. Told once for each change of the files.
+    Failed(String),
+}
+
+/// Why files can't be loaded.
+pub type LoadError = Box<dyn std::error::Error + Send + Sync>;
+
+struct Shared<T> {
+    files: Vec<PathBuf>,
+    current: RwLock<Arc<T>>,
+    load: Box<dyn Fn() -> Result<T, LoadError> + Send + Sync>,
+    observer: Box<dyn Fn(&ReloadEvent) + Send + Sync>,
+    stats: Mutex<ReloadStats>,
+    watchers: Mutex<Vec<Weak<dyn Watcher>>>,
+}
+
+impl<T: Send + Sync + 'static> Reload<T> {
+    /// Loads, and loads again whenever one of `files` changes. `observer` is told of each change, by the thread that watches.
+    ///
+    /// # Errors
+    /// That of the first `load`, or of starting the thread.
+    pub fn new<P: Into<PathBuf>>(
+        files: impl IntoIterator<Item = P>,
+        load: impl Fn() -> Result<T, LoadError> + Send + Sync + 'static,
+        observer: impl Fn(&ReloadEvent) + Send + Sync + 'static,
+    ) -> Result<Self, LoadError> {
+        let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
+        // Looked at before they are read, so that a change in between is seen.
+        let seen = look(&files);
+        let current = RwLock::new(Arc::new(load()?));
+        let shared = Arc::new(Shared {
+            files,
+            current,
+            load: Box::new(load),
+            observer: Box::new(observer),
+            stats: Mutex::default(),
+            watchers: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&shared);
+        thread::Builder::new().name("countersign-watch".to_string()).spawn(move || watch(&weak, seen))?;
+        Ok(Reload(shared))
+    }
+
+    /// What is in use now.
+    pub fn current(&self) -> Arc<T> {
+        self.0.current()
+    }
+
+    /// How the reloading gets on.
+    pub fn stats(&self) -> ReloadStats {
+        self.0.stats().clone()
+    }
+}
+
+impl<T> Shared<T> {
+    fn current(&self) -> Arc<T> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stats(&self) -> MutexGuard<'_, ReloadStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Watcher>>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reload(&self) {
+        let event = match (self.load)() {
+            Ok(new) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+                let mut stats = self.stats();
+                stats.reloads += 1;
+                stats.failing = None;
+                ReloadEvent::Loaded
+            }
+            Err(error) => {
+                let mut stats = self.stats();
+                stats.failures += 1;
+                stats.failing = Some(error.to_string());
+                ReloadEvent::Failed(error.to_string())
+            }
+        };
+        if event == ReloadEvent::Loaded {
+            let watchers: Vec<_> = {
+                let mut watchers = self.watchers();
+                watchers.retain(|watcher| watcher.strong_count() > 0);
+                watchers.iter().filter_map(Weak::upgrade).collect()
+            };
+            watchers.iter().for_each(|watcher| watcher.changed());
+        }
+        (self.observer)(&event);
+    }
+}
+
+/// Looks at the files until nobody holds what is made of them.
+fn watch<T>(shared: &Weak<Shared<T>>, mut loaded: Vec<Option<Sight>>) {
+    let mut last = loaded.clone();
+    loop {
+        thread::sleep(PAUSE);
+        let Some(shared) = shared.upgrade() else { return };
+        let now = look(&shared.files);
+        // Two looks that agree: nobody is writing just now. What is replaced by renaming could be read at once, but who knows.
+        if now != loaded && now == last {
+            loaded = now.clone();
+            shared.reload();
+        }
+        last = now;
+    }
+}
+
+/// What tells one state of a file from another, without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sight {
+    len: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    inode: [i128; 4],
+}
+
+fn look(files: &[PathBuf]) -> Vec<Option<Sight>> {
+    files.iter().map(|path| sight(path)).collect()
+}
+
+fn sight(path: &Path) -> Option<Sight> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Sight {
+        len: metadata.len(),
+        modified: metadata.modified().ok(),
+        #[cfg(unix)]
+        inode: {
+            use std::os::unix::fs::MetadataExt;
+            [metadata.dev().into(), metadata.ino().into(), metadata.ctime().into(), metadata.ctime_nsec().into()]
+        },
+    })
+}
+
+/// How often the files are looked at.
+const PAUSE: Duration = Duration::from_millis(150);
+
+impl<T> Clone for Reload<T> {
+    fn clone(&self) -> Self {
+        Reload(self.0.clone())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Reload<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").field("files", &self.0.files).field("current", &self.0.current()).finish()
+    }
+}
+
+impl<T: Trust + 'static> Trust for Reload<T> {
+    fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
+        let current = self.0.current();
+        Box::pin(async move { current.decide(request).await })
+    }
+
+    fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
+        self.0.watchers().push(watcher.clone());
+        self.0.current().watch(watcher);
+        true
+    }
+}
+
+impl<T: Signer + 'static> Signer for Reload<T> {
+    fn public_key(&self) -> PublicKey {
+        self.0.current().public_key()
+    }
+
+    fn credential(&self) -> Credential {
+        self.0.current().credential()
+    }
+
+    fn current(&self) -> Option<Arc<dyn Signer>> {
+        Some(self.0.current())
+    }
+
+    fn sign<'a>(&'a self, input: &'a SignatureInput) -> SignFuture<'a> {
+        let current = self.0.current();
+        Box::pin(async move { current.sign(input).await })
+    }
+}

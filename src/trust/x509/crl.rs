@@ -1,0 +1,94 @@
+//! Revocation lists (RFC 5280, section 5).
+
+use core::time::Duration;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+use x509_cert::crl::CertificateList;
+use x509_cert::der::asn1::{AnyRef, BitStringRef};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+
+use crate::trust::x509::algorithms;
+use crate::trust::x509::anchor::Anchor;
+
+/// A list, and what webpki does not tell of it.
+#[derive(Debug)]
+pub(super) struct Crl {
+    pub(super) list: CertRevocationList<'static>,
+    pub(super) issuer: String,
+    pub(super) next_update: Duration,
+    pub(super) revoked: usize,
+}
+
+/// Why a file is not a revocation list of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoCrl {
+    /// There is none in it.
+    Missing,
+    Damaged(String),
+    /// It has the name of a CA of ours and not its signature.
+    Forged(String),
+}
+
+impl Crl {
+    /// The lists in PEM or DER.
+    pub(super) fn parse(bytes: &[u8], anchors: &[Anchor]) -> Result<Vec<Self>, NoCrl> {
+        let lists = if bytes.first() == Some(&0x30) {
+            Vec::from([CertificateRevocationListDer::from(bytes)])
+        } else {
+            let pem: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
+            pem.map_err(|error| NoCrl::Damaged(error.to_string()))?
+        };
+        if lists.is_empty() {
+            return Err(NoCrl::Missing);
+        }
+        lists.iter().map(|der| Self::new(der, anchors)).collect()
+    }
+
+    fn new(der: &[u8], anchors: &[Anchor]) -> Result<Self, NoCrl> {
+        let list = OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error)))?;
+        let damaged = |_| NoCrl::Damaged("it can't be parsed".into());
+        let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der).map_err(damaged)?;
+        let tbs = &parsed.tbs_cert_list;
+        let issuer = tbs.issuer.to_string();
+        let name = tbs.issuer.to_der().map_err(damaged)?;
+        let name = AnyRef::try_from(name.as_slice()).map_err(damaged)?;
+        let mut ours = anchors.iter().filter(|anchor| *anchor.anchor.subject == *name.value()).peekable();
+        if ours.peek().is_some() && !ours.any(|anchor| is_signed_by(der, anchor)) {
+            return Err(NoCrl::Forged(issuer));
+        }
+        Ok(Crl {
+            list: list.into(),
+            issuer,
+            next_update: tbs.next_update.as_ref().map_or(Duration::MAX, |time| time.to_unix_duration()),
+            revoked: tbs.revoked_certificates.as_ref().map_or(0, Vec::len),
+        })
+    }
+}
+
+fn is_signed_by(der: &[u8], anchor: &Anchor) -> bool {
+    let parts = || -> x509_cert::der::Result<bool> {
+        let whole = AnyRef::from_der(der)?;
+        let mut reader = SliceReader::new(whole.value())?;
+        let signed = reader.tlv_bytes()?;
+        let algorithm = AnyRef::decode(&mut reader)?;
+        let signature = BitStringRef::decode(&mut reader)?;
+        let key_info = &anchor.anchor.subject_public_key_info;
+        Ok(algorithms::verify(key_info, algorithm.value(), signed, signature.as_bytes().unwrap_or_default()))
+    };
+    parts().unwrap_or(false)
+}
+
+fn explain(error: &webpki::Error) -> String {
+    match error {
+        webpki::Error::UnsupportedCrlVersion => {
+            "it is of version 1: have its CA write version 2, with a CRL number (openssl: `crl_extensions`)".into()
+        }
+        webpki::Error::UnsupportedDeltaCrl => "delta lists are not supported: give the whole one".into(),
+        webpki::Error::UnsupportedIndirectCrl => "indirect lists are not supported".into(),
+        error => std::format!("{error}"),
+    }
+}

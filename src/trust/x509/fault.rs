@@ -1,0 +1,78 @@
+//! Why a chain is not accepted, for people: the peer, which has proved its key, hears the short form.
+
+use std::fmt;
+
+use webpki::Error;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Algorithm,
+    CrlExpired,
+    CrlSignature,
+    Damaged,
+    Expired,
+    KeyUsage,
+    Names,
+    NotValidYet,
+    PathLen,
+    Purpose,
+    Revoked,
+    Signature,
+    TooMuch,
+    UnknownCritical,
+    UnknownIssuer,
+    UnknownStatus,
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::CertExpired { .. } => Fault::Expired,
+            Error::CertNotValidYet { .. } => Fault::NotValidYet,
+            Error::CertRevoked => Fault::Revoked,
+            Error::CrlExpired { .. } => Fault::CrlExpired,
+            Error::InvalidCrlSignatureForPublicKey
+            | Error::IssuerNotCrlSigner
+            | Error::UnsupportedCrlSignatureAlgorithmContext(_) => Fault::CrlSignature,
+            Error::InvalidSignatureForPublicKey => Fault::Signature,
+            Error::MaximumNameConstraintComparisonsExceeded
+            | Error::MaximumPathBuildCallsExceeded
+            | Error::MaximumPathDepthExceeded
+            | Error::MaximumSignatureChecksExceeded => Fault::TooMuch,
+            Error::NameConstraintViolation | Error::MalformedNameConstraint => Fault::Names,
+            Error::PathLenConstraintViolated => Fault::PathLen,
+            Error::CaUsedAsEndEntity | Error::EndEntityUsedAsCa => Fault::KeyUsage,
+            Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => Fault::Purpose,
+            Error::UnknownIssuer => Fault::UnknownIssuer,
+            Error::UnknownRevocationStatus => Fault::UnknownStatus,
+            Error::UnsupportedCriticalExtension => Fault::UnknownCritical,
+            Error::UnsupportedSignatureAlgorithmContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | Error::SignatureAlgorithmMismatch => Fault::Algorithm,
+            _ => Fault::Damaged,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Algorithm => "a signature of a kind that is not accepted",
+            Fault::CrlExpired => "the revocation list of its issuer is out of date",
+            Fault::CrlSignature => "the revocation list is not signed by its issuer",
+            Fault::Damaged => "certificate damaged",
+            Fault::Expired => "certificate expired",
+            Fault::KeyUsage => "a certificate is not for this use: key usage, or a CA in the place of a peer",
+            Fault::Names => "a name that its issuer may not give",
+            Fault::NotValidYet => "certificate not valid yet",
+            Fault::PathLen => "more CAs in between than allowed",
+            Fault::Purpose => "extended key usage: not for clients (if it called) or servers (if we did)",
+            Fault::Revoked => "certificate revoked",
+            Fault::Signature => "a signature that does not verify",
+            Fault::TooMuch => "too costly to check",
+            Fault::UnknownCritical => "a critical extension that is not known here",
+            Fault::UnknownIssuer => "not issued by a CA that is trusted here",
+            Fault::UnknownStatus => "no revocation list of its issuer is there",
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! Rotation of keys: a key that is known vouches for the one that follows it, by a certificate with a purpose of its own. Whoever pinned the old key
+//! accepts the new one for as long as that certificate is valid.
+
+use core::time::Duration;
+
+use webpki::{ExpirationPolicy, KeyUsage};
+
+use crate::crypto::signature::PublicKey;
+use crate::identity::Credential;
+use crate::trust::decision::Request;
+use crate::trust::x509::anchor::{Anchor, ed25519_key, has_purpose};
+use crate::trust::x509::path::Check;
+
+/// The longest that an old key may vouch for a new one, in days.
+pub const MAX_SUCCESSION_DAYS: u64 = 366;
+
+/// The key that vouches for the peer's, and until when; `None` if the peer presents no such certificate, or it does not hold.
+pub(in crate::trust) fn predecessor(request: &Request) -> Option<(PublicKey, Duration)> {
+    // [ID-12]
+    let Credential::X509(chain) = &request.credential else { return None };
+    let [leaf, old] = chain.ders() else { return None };
+    if !has_purpose(leaf, &SUCCESSION) {
+        return None;
+    }
+    let key = ed25519_key(old)?;
+    let anchor = Anchor::of_key(&key, &chain.facts().first()?.issuer)?;
+    let check = Check {
+        anchors: &[anchor],
+        crls: &[],
+        stale_crls: ExpirationPolicy::Ignore,
+        usage: KeyUsage::required(&SUCCESSION),
+        time: request.time?,
+    };
+    let verified = check.run(chain).ok()?;
+    Some((key, verified.until))
+}
+
+/// The purpose id-countersign-succession, 2.25.253087246232178436914573861472214602722 (an arc under a UUID, X.667), as the content of an OID in DER.
+const SUCCESSION: [u8; 20] = [
+    0x69, 0x82, 0xfc, 0xe6, 0xea, 0xa8, 0xd3, 0xa0, 0xe2, 0xb8, 0x97, 0x8a, 0xa6, 0x9f, 0xa3, 0xe6, 0xf9, 0xa9, 0xa7,
+    0x62,
+];
