@@ -32,7 +32,7 @@ const EVE: u8 = 3;
 /// Alice calls Bob and trusts nobody else; Bob trusts Alice alone.
 fn alice_and_bob(seed: u64) -> (End, End) {
     let mut rng = seeded_quietly(seed);
-    let target = Target { peer: Some(peer_id(BOB)), service: String::new() };
+    let target = Target { peer: Some(peer_id(BOB)), ..Target::default() };
     let alice = End::initiator(&config(ALICE, BOB), target, &mut rng);
     (alice, End::responder(&config(BOB, ALICE), &mut rng))
 }
@@ -112,7 +112,7 @@ fn triple_handshake() {
 #[test]
 fn a_call_that_is_forwarded() {
     let mut rng = seeded(7);
-    let target = Target { peer: Some(peer_id(EVE)), service: String::new() };
+    let target = Target { peer: Some(peer_id(EVE)), ..Target::default() };
     let mut alice = End::initiator(&trusting_all(ALICE), target, &mut rng);
     let mut bob = End::responder(&trusting_all(BOB), &mut rng);
     run(&mut alice, &mut bob);

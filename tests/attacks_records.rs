@@ -29,7 +29,7 @@ const ALICE: u8 = 1;
 const BOB: u8 = 2;
 
 fn called(service: &str) -> Target {
-    Target { peer: Some(peer_id(BOB)), service: service.into() }
+    Target { peer: Some(peer_id(BOB)), service: service.into(), ..Target::default() }
 }
 
 /// What the records of `wire` deliver, whether END came, and the error, if there is one.

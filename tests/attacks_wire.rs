@@ -28,7 +28,7 @@ const ALICE: u8 = 1;
 const BOB: u8 = 2;
 
 fn called(service: &str) -> Target {
-    Target { peer: Some(peer_id(BOB)), service: service.into() }
+    Target { peer: Some(peer_id(BOB)), service: service.into(), ..Target::default() }
 }
 
 fn error(end: &End) -> &Error {

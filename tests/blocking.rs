@@ -107,7 +107,7 @@ fn all_suites_carry_a_conversation_and_both_sides_agree_about_it() {
             stream.export_keying_material(b"test", b"", &mut key).expect("export");
             (stream.session_id(), *stream.channel_binding(), key, stream.service().to_owned(), stream.peer().clone())
         });
-        let target = Target { peer: Some(peer_id(2)), service: "echo".into() };
+        let target = Target { peer: Some(peer_id(2)), service: "echo".into(), ..Target::default() };
         let mut stream = blocking::connect(&config(1, 2).suites([suite]), address, target).expect("connected");
         let sent = bytes(1, 200_000);
         let mut got = Vec::new();

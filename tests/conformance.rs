@@ -53,7 +53,7 @@ fn session(n: usize) -> [u8; 32] {
     let unused: &[u8] = if suite.is_hybrid() { &[] } else { &[0; 32] };
     let responders = [&r("responder", 256)[..64], unused, &r("responder", 256)[64..]].concat();
     let mut draws = [ReplayRng(r("initiator", 256)), ReplayRng(responders)];
-    let target = Target { peer: None, service: service.as_str().into() };
+    let target = Target { service: service.as_str().into(), ..Target::default() };
     let mut i = End::initiator(&config(initiator, 1).suites(offer), target, &mut draws[0]);
     let mut r_ = End::responder(&config(responder, 0).suites([suite]), &mut draws[1]);
     let mut digest = Sha256::new();

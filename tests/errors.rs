@@ -60,7 +60,11 @@ fn errors() -> Vec<Error> {
         Untrusted::Echo,
         Untrusted::OwnKey,
         Untrusted::NotExpected { expected: "one".into(), got: "other".into() },
-        Untrusted::NotTrusted { got: "other".into(), refusal: Refusal::new(Reason::Denied, "not on Sundays") },
+        Untrusted::NotTrusted {
+            got: "other".into(),
+            refusal: Refusal::new(Reason::Denied, "not on Sundays"),
+            rule: "the rule for Sundays".into(),
+        },
     ];
     errors.extend(untrusted.into_iter().map(Error::Untrusted));
     errors.extend(

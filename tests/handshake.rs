@@ -14,7 +14,7 @@ use countersign::trust::{Decision, Direction, Pinned, from_fn};
 use support::{End, config, frames, honest, identity, peer_id, run, seeded, short, trusting_all};
 
 fn target(service: &str) -> Target {
-    Target { peer: None, service: service.into() }
+    Target { service: service.into(), ..Target::default() }
 }
 
 /// Sends `data` through both directions' keys.
@@ -186,7 +186,7 @@ fn the_initiator_stays_hidden() {
         (Config::new(identity(1), Pinned::new([peer_id(3)])), None, "not trusted"),
     ] {
         let mut rng = seeded(8);
-        let mut i = End::initiator(&initiator, Target { peer, service: String::new() }, &mut rng);
+        let mut i = End::initiator(&initiator, Target { peer, ..Target::default() }, &mut rng);
         let mut r = End::responder(&trusting_all(2), &mut rng);
         run(&mut i, &mut r);
         let error = i.failure.expect("refused").error;

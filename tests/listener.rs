@@ -487,7 +487,7 @@ async fn a_slow_decision_delays_nobody() {
                 asking.add_permits(1);
                 waiting.notified().await;
             }
-            Decision::Accept { name: Some(request.service) }
+            Decision::accept_as(request.service)
         }
     });
     let (listener, _failed) = listen(Config::new(identity(2), trust).handshake_timeout(Duration::from_secs(50))).await;
@@ -620,7 +620,7 @@ async fn trust_is_asked_the_right_question() {
                 identity(own),
                 from_fn(move |request| {
                     asked.lock().unwrap().push(request.clone());
-                    Decision::Accept { name: Some(format!("known to {own}")) }
+                    Decision::accept_as(format!("known to {own}"))
                 }),
             )
         };

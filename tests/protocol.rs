@@ -170,7 +170,7 @@ fn auth_messages_look_alike() {
     let mut rng = seeded(5);
     let lengths: Vec<usize> = ["", "a-service-with-a-long-name", "x"]
         .map(|service| {
-            let target = Target { peer: None, service: service.into() };
+            let target = Target { service: service.into(), ..Target::default() };
             let mut i = End::initiator(&config(1, 2), target, &mut rng);
             let mut r = End::responder(&config(2, 1), &mut rng);
             r.feed(&i.take_output());

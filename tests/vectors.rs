@@ -80,7 +80,7 @@ fn side(case: &Value, name: &str, trusted: Vec<PublicKey>, text: &str) -> Config
     let refusal = countersign::error::Refusal::new(countersign::error::Reason::NotTrusted, text);
     let trust = from_fn(move |request| match trusted.contains(request.public_key()) {
         true => Decision::accept(),
-        false => Decision::Refuse(refusal.clone()),
+        false => Decision::refuse(refusal.reason, &refusal.text),
     });
     // A block of exactly the length of the padded plaintext.
     let block = bytes(&case[format!("auth_{}_plaintext", &name[..1])]).len();
@@ -102,7 +102,7 @@ fn handshakes_are_reproduced() {
         let i_config = side(case, "initiator", vec![public(&case["responder"]["public_key"])], "");
         let r_config = side(case, "responder", trusted, text);
         let service = case["service"].as_str().expect("service");
-        let target = Target { peer: None, service: service.into() };
+        let target = Target { service: service.into(), ..Target::default() };
         let mut i = End::initiator(&i_config, target, &mut rng(&case["initiator"]["randomness"]));
         let mut r = End::responder(&r_config, &mut rng(&case["responder"]["randomness"]));
 
@@ -420,7 +420,7 @@ fn negative_handshake(case: &Value, piecewise: bool) {
         // Some cases expect a weak key, which can't even be named here: then any peer may answer.
         let expected = case["expected_peer"].as_str().map(|key| unhex(key).try_into().expect("32 bytes"));
         let peer = expected.and_then(|key| PublicKey::from_bytes(&key).ok()).map(PeerId::Key);
-        let target = Target { peer, service: case["service"].as_str().unwrap_or("").into() };
+        let target = Target { peer, service: case["service"].as_str().unwrap_or("").into(), ..Target::default() };
         End::initiator(&config, target, &mut rng(&case["randomness"]))
     } else {
         End::responder(&config, &mut rng(&case["randomness"]))

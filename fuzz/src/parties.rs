@@ -139,7 +139,11 @@ impl Machine {
         let mut output = BytesMut::new();
         let step = match role {
             Role::Initiator => {
-                let target = Target { peer: Some(PeerId::Key(key(Role::Responder))), service: SERVICE.into() };
+                let target = Target {
+                    peer: Some(PeerId::Key(key(Role::Responder))),
+                    service: SERVICE.into(),
+                    ..Target::default()
+                };
                 initiate(config, target, &mut rng, &mut output)
             }
             Role::Responder => respond(config, &mut rng),

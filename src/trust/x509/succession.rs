@@ -16,7 +16,7 @@ pub const MAX_SUCCESSION_DAYS: u64 = 366;
 
 /// The key that vouches for the peer's, and until when; `None` if the peer presents no such certificate, or it does not hold.
 pub(in crate::trust) fn predecessor(request: &Request) -> Option<(PublicKey, Duration)> {
-    // [ID-12]
+    // [ID-11] [ID-12]
     let Credential::X509(chain) = &request.credential else { return None };
     let [leaf, old] = chain.ders() else { return None };
     if !has_purpose(leaf, &SUCCESSION) {

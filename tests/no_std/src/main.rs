@@ -88,7 +88,7 @@ fn advance(config: &Config, mut step: Step, input: &mut BytesMut, output: &mut B
             Step::VerifyPeer(verify) => {
                 let request = verify.request(None);
                 let decision = now(config.trust().decide(&request)).ok_or(3)?;
-                if !matches!(decision, Decision::Accept { .. }) {
+                if !decision.is_accept() {
                     return Err(3);
                 }
                 verify.decide(decision, output).map_err(|_| 3)?

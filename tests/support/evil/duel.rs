@@ -31,7 +31,7 @@ pub fn honest_config(script: &Script) -> Config {
 /// Whom an honest initiator calls, and for what.
 pub fn honest_target(script: &Script) -> Target {
     let service = String::from_utf8(SERVICE.to_vec()).expect("text");
-    Target { peer: (!script.anyone).then(|| peer_id(TRUSTED)), service }
+    Target { peer: (!script.anyone).then(|| peer_id(TRUSTED)), service, ..Target::default() }
 }
 
 /// Plays until neither side has more to say, and then ends the transport.
