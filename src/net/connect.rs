@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::Config;
 use crate::error::{Alert, Error, Failure, Misuse};
 use crate::handshake::{Target, initiate, respond};
-use crate::identity::PeerId;
+use crate::identity::{Name, PeerId};
 use crate::limits::MAX_CONTENT_LEN;
 use crate::net::listener::linger;
 use crate::role::{Role, Stage};
@@ -95,6 +95,12 @@ impl<S> Connect<S> {
     /// Only this peer may answer; our trust is asked as well.
     pub fn peer(mut self, peer: impl Into<PeerId>) -> Self {
         self.target.peer = Some(peer.into());
+        self
+    }
+
+    /// The peer has to present a certificate that a CA of our trust vouches for, with this name: a DNS name, an IP address or a URI.
+    pub fn peer_name(mut self, name: Name) -> Self {
+        self.target.name = Some(name);
         self
     }
 

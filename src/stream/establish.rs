@@ -81,6 +81,8 @@ pub enum Milestone {
     Decided {
         /// Whether it accepts it.
         accepted: bool,
+        /// The rule that decided, for people; may be empty.
+        rule: String,
     },
     /// Our signer has answered.
     Signed,
@@ -266,7 +268,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                             () = told(&mut give_way) => too_busy(),
                         },
                     };
-                    (self.observer)(&Milestone::Decided { accepted: decision.is_accept() });
+                    let rule = decision.rule().to_owned();
+                    (self.observer)(&Milestone::Decided { accepted: decision.is_accept(), rule });
                     self.seen.rule = Some(decision.rule().to_owned()).filter(|rule| !rule.is_empty());
                     if let Decision::Accept(grant) = &decision {
                         *accepted = Some(Accepted { request, until: grant.until, changes });

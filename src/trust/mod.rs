@@ -14,4 +14,4 @@ pub use file::{TrustFile, TrustFileError};
 pub use function::{AsyncFunction, Function, from_async_fn, from_fn};
 pub use pinned::Pinned;
 #[cfg(feature = "x509")]
-pub use x509::{Authority, AuthorityError, MAX_SUCCESSION_DAYS, StaleCrl};
+pub use x509::{Authority, AuthorityError, MAX_SUCCESSION_DAYS, SUCCESSION, StaleCrl};

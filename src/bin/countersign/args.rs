@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use countersign::crypto::suite::Suite;
 use countersign::session::Padding;
 
@@ -20,6 +20,9 @@ pub enum Command {
     Id(IdArgs),
     Serve(ServeArgs),
     Connect(ConnectArgs),
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    Rotate(RotateArgs),
     Inspect(InspectArgs),
     Demo(DemoArgs),
     Bench(BenchArgs),
@@ -114,15 +117,51 @@ pub struct LinkArgs {
     pub idle_timeout: u64,
 }
 
+/// Certificates, beside raw keys or instead of them. Files are watched: changes take effect at once, also on sessions.
+#[derive(Debug, Args)]
+pub struct CertArgs {
+    /// Present this certificate for our key, and those of its issuers (PEM, ours first, the root left out), instead of the key alone.
+    #[arg(long, value_name = "CHAIN.pem")]
+    pub cert: Option<PathBuf>,
+    /// Trust peers with a certificate that leads to a CA in this file (PEM); see `countersign ca`.
+    #[arg(long, value_name = "CA.pem")]
+    pub ca: Option<PathBuf>,
+    /// A revocation list (PEM or DER) of a CA. May be repeated: with one, every CA of a chain needs one.
+    #[arg(long = "crl", value_name = "CRL.pem", requires = "ca")]
+    pub crls: Vec<PathBuf>,
+    /// What to do when a revocation list is past its next update.
+    #[arg(long, value_name = "HOW", default_value = "refuse", requires = "ca")]
+    pub stale_crl: Stale,
+}
+
+/// What a revocation list is worth when it is out of date.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Stale {
+    /// Nobody is accepted before there is a new one; sessions end.
+    Refuse,
+    /// It is used all the same, with a warning.
+    Warn,
+}
+
 /// Listen, and let in who is trusted.
 #[derive(Debug, Args)]
 #[command(after_help = KEYLOG, group = ArgGroup::new("what").required(true).args(["echo", "exec", "once"]))]
+#[command(group = ArgGroup::new("whom").required(true).multiple(true).args(["trust", "ca"]))]
 pub struct ServeArgs {
     #[command(flatten)]
     pub own: SelfArgs,
-    /// Who is let in: a file with a line `ssh-ed25519 AAAA... name` for each, as in authorized_keys.
+    /// Who is let in: a file with a line `ssh-ed25519 AAAA... name` for each, as in authorized_keys, with options such as
+    /// `services="db-*"`, `from="10.0.0.0/8"`, `expiry-time="20271231"` or `cert-authority`.
     #[arg(long, value_name = "FILE")]
-    pub trust: PathBuf,
+    pub trust: Option<PathBuf>,
+    #[command(flatten)]
+    pub cert: CertArgs,
+    /// With --ca: let in only peers with such a name in their certificate; `*` stands for any text, as in spiffe://prod/*. May be repeated.
+    #[arg(long = "peer-name", value_name = "NAME", requires = "ca")]
+    pub peer_names: Vec<String>,
+    /// Write what is counted (handshakes, sessions, reloads) to this file, each second if it changes, as Prometheus reads it.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
     /// Address and port, such as 127.0.0.1:7000 or [::]:7000; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub listen: String,
@@ -133,8 +172,8 @@ pub struct ServeArgs {
     #[arg(long)]
     pub echo: bool,
     /// Run CMD with `sh -c` for each session, on its standard input and output. It finds the peer's fingerprint in
-    /// COUNTERSIGN_PEER, its public line in COUNTERSIGN_PEER_KEY, its name in our trust file in COUNTERSIGN_PEER_NAME, and
-    /// COUNTERSIGN_SERVICE, COUNTERSIGN_SESSION, COUNTERSIGN_ADDRESS.
+    /// COUNTERSIGN_PEER, its public line in COUNTERSIGN_PEER_KEY, its name in our trust file in COUNTERSIGN_PEER_NAME, those in its
+    /// certificate in COUNTERSIGN_PEER_NAMES, and COUNTERSIGN_SERVICE, COUNTERSIGN_SESSION, COUNTERSIGN_ADDRESS.
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
     /// Serve one session on our standard input and output, and exit with its status.
@@ -150,13 +189,29 @@ pub struct ServeArgs {
 
 /// Call a peer; our standard input goes to it, what it sends goes to our standard output, as with nc.
 #[derive(Debug, Args)]
-#[command(after_help = KEYLOG)]
+#[command(after_help = KEYLOG, group = ArgGroup::new("whom").required(true).multiple(true).args(["peer", "ca", "known_peers"]))]
 pub struct ConnectArgs {
     #[command(flatten)]
     pub own: SelfArgs,
     /// Who must answer: a public line `ssh-ed25519 AAAA...`, a .pub file, or a fingerprint `SHA256:...`.
     #[arg(long, value_name = "WHO")]
-    pub peer: String,
+    pub peer: Option<String>,
+    #[command(flatten)]
+    pub cert: CertArgs,
+    /// With --ca: the name that the peer's certificate must have (DNS name, IP address or URI). By default the host of ADDR if that is a name; for
+    /// an IP address any peer that the CA vouches for may answer.
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    pub peer_name: Option<String>,
+    /// Trust on first use, as ssh does: who answers at ADDR is remembered in this file (like known_hosts), and must be the same the next time. A
+    /// terminal is asked about a peer that is new.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["peer", "ca"])]
+    pub known_peers: Option<PathBuf>,
+    /// Remember a peer that is new without asking.
+    #[arg(long, requires = "known_peers")]
+    pub accept_new: bool,
+    /// Hide host names in the file of known peers, as `ssh-keygen -H` does.
+    #[arg(long, requires = "known_peers")]
+    pub hash_names: bool,
     /// Address and port, such as db.example.org:7000 or [::1]:7000.
     #[arg(value_name = "ADDR")]
     pub address: String,
@@ -169,6 +224,73 @@ pub struct ConnectArgs {
     /// Say on standard error what happens at each step, and when.
     #[arg(long)]
     pub explain: bool,
+}
+
+/// Ask a trust file, a CA or both what they would say.
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    Check(CheckArgs),
+}
+
+/// Say whether a peer would be let in, and the rule that decides. Exit code 0: accepted; 3: refused.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whom").required(true).multiple(true).args(["trust", "ca"]))]
+#[command(group = ArgGroup::new("peer").required(true).args(["key", "cert"]))]
+pub struct CheckArgs {
+    /// The trust file.
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// The certificates of CAs.
+    #[arg(long, value_name = "CA.pem")]
+    pub ca: Option<PathBuf>,
+    /// A revocation list. May be repeated.
+    #[arg(long = "crl", value_name = "CRL.pem", requires = "ca")]
+    pub crls: Vec<PathBuf>,
+    /// What to do when a revocation list is past its next update.
+    #[arg(long, value_name = "HOW", default_value = "refuse", requires = "ca")]
+    pub stale_crl: Stale,
+    /// With --ca: only peers with such a name, as for `serve`. May be repeated.
+    #[arg(long = "peer-name", value_name = "NAME", requires = "ca")]
+    pub peer_names: Vec<String>,
+    /// The peer: its .pub file, or its public line.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+    /// The peer, by the certificate that it presents.
+    #[arg(long, value_name = "CHAIN.pem")]
+    pub cert: Option<PathBuf>,
+    /// The service that it asks for.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub service: String,
+    /// The IP address that it calls from.
+    #[arg(long, value_name = "IP")]
+    pub from: Option<std::net::IpAddr>,
+    /// As if we had called it.
+    #[arg(long)]
+    pub outbound: bool,
+    /// As of this time, in seconds since 1970 (UTC), instead of now.
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<u64>,
+}
+
+/// Vouch for the key that will follow ours: whoever pinned our key accepts the next one while this certificate is valid. Then serve and connect with
+/// --identity NEXT --cert CHAIN.pem.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Our present private key.
+    #[arg(long, value_name = "FILE")]
+    pub identity: PathBuf,
+    /// The passphrase of an encrypted private key is on the first line of this file; without it we ask.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The .pub file of the next key.
+    #[arg(long, value_name = "NEXT.pub")]
+    pub next: String,
+    /// For how long, from now.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=366))]
+    pub days: u64,
+    /// Where the certificate goes; replaced if it is there.
+    #[arg(long, value_name = "CHAIN.pem")]
+    pub out: PathBuf,
 }
 
 /// Decode what went over TCP, field by field; with a key log also open what is sealed, and check it all. Exit code 0: all is right.

@@ -1,35 +1,121 @@
 //! `connect`: call a peer.
 
-use countersign::trust::Pinned;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign::identity::Name;
+use countersign::stream::ConnectError;
+use countersign::trust::{Pinned, Trust};
+use countersign::{Config, PeerId, Stream};
+use tokio::net::TcpStream;
 
 use crate::args::ConnectArgs;
+use crate::certificates;
 use crate::explain::Explainer;
 use crate::keys::parse_who;
+use crate::known::Place;
+use crate::log;
 use crate::report::{INTERRUPTED, Report};
 use crate::session;
+use crate::watch::Watched;
+use crate::whom::watched_authority;
 
 /// Runs until both sides are done.
 pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
     check_address(&args.address)?;
-    let peer = parse_who("--peer", &args.peer)?;
-    let config = args.own.config(Pinned::new([peer]), &[])?;
-    let mut call = config.connect(args.address.clone()).peer(peer).service(&args.service);
+    let peer = args.peer.as_deref().map(|who| parse_who("--peer", who)).transpose()?;
+    let name = peer_name(&args)?;
+    let (signer, _own) = certificates::signer(&args.own, &args.cert)?;
+    let place = Place::new(&args.address);
+    let mut settled = false;
+    loop {
+        let (trust, _watched) = trust(&args, peer, &place)?;
+        let config = args.own.settings.config(signer.clone(), trust, &[])?;
+        let result = tokio::select! {
+            result = call(&args, &config, peer, name.clone()) => result,
+            () = interrupt() => return Ok(INTERRUPTED),
+        };
+        let error = match result {
+            Ok(stream) => return session::on_stdio(stream, interrupt()).await,
+            Err(error) => error,
+        };
+        if let (Some(file), false) = (&args.known_peers, settled)
+            && place.settle(&args, file)?
+        {
+            settled = true;
+            continue;
+        }
+        return Err(Report::connect(&args.address, &error));
+    }
+}
+
+async fn call(
+    args: &ConnectArgs,
+    config: &Config,
+    peer: Option<PeerId>,
+    name: Option<Name>,
+) -> Result<Stream<TcpStream>, ConnectError> {
+    let mut call = config.connect(args.address.clone()).service(&args.service);
+    if let Some(peer) = peer {
+        call = call.peer(peer);
+    }
+    if let Some(name) = name {
+        call = call.peer_name(name);
+    }
     if args.eager {
         call = call.eager();
     }
-    let explainer = args.explain.then(|| Explainer::start(&args, config.offered_suites()));
+    let explainer = args.explain.then(|| Explainer::start(args, config.offered_suites()));
     if let Some(explainer) = explainer.clone() {
         call = call.observe(move |milestone| explainer.tell(milestone));
     }
-    let result = tokio::select! {
-        result = call => result,
-        () = interrupt() => return Ok(INTERRUPTED),
-    };
+    let result = call.await;
     if let Some(explainer) = explainer {
         explainer.end(&result);
     }
-    let stream = result.map_err(|error| Report::connect(&args.address, &error))?;
-    session::on_stdio(stream, interrupt()).await
+    result
+}
+
+/// Whom we trust: with a CA, who has a certificate by it; otherwise the one peer, or who was there the first time.
+fn trust(args: &ConnectArgs, peer: Option<PeerId>, place: &Place) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
+    if let Some(file) = &args.known_peers {
+        return Ok((Arc::new(place.trust(file)?), Vec::new()));
+    }
+    if let Some(ca) = &args.cert.ca {
+        let (authority, watched) = watched_authority(ca, &args.cert.crls, args.cert.stale_crl)?;
+        return Ok((Arc::new(authority), vec![watched]));
+    }
+    Ok((Arc::new(Pinned::new(peer)), Vec::new()))
+}
+
+/// The name that the peer's certificate must have.
+fn peer_name(args: &ConnectArgs) -> Result<Option<Name>, Report> {
+    if let Some(name) = &args.peer_name {
+        return name.parse().map(Some).map_err(|error| Report::usage(format!("--peer-name {name:?}: {error}")));
+    }
+    let Some(ca) = args.cert.ca.as_deref().filter(|_| args.peer.is_none()) else { return Ok(None) };
+    match default_name(&args.address) {
+        Some(name) => Ok(Some(name)),
+        None => {
+            warn_anybody(ca);
+            Ok(None)
+        }
+    }
+}
+
+/// The host, if it is a name that a certificate can have.
+fn default_name(address: &str) -> Option<Name> {
+    let (host, _) = address.rsplit_once(':')?;
+    let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if is_address || host == "localhost" { None } else { host.parse().ok() }
+}
+
+fn warn_anybody(ca: &Path) {
+    log::line(format!(
+        "warning: anyone with a certificate by {} may answer; --peer-name says who has to",
+        ca.display()
+    ));
 }
 
 /// Refuses what can't be an address before anything is asked of the network.

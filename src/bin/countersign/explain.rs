@@ -83,8 +83,11 @@ impl Explainer {
             Milestone::Proved { peer, .. } => {
                 self.line(&mut state, format!("the peer has proved that it holds the key {}", peer.fingerprint()));
             }
-            Milestone::Decided { accepted: true } => self.line(&mut state, "our trust accepts it"),
-            Milestone::Decided { accepted: false } => self.line(&mut state, "our trust refuses it"),
+            Milestone::Decided { accepted, rule } => {
+                let verb = if *accepted { "accepts" } else { "refuses" };
+                let because = if rule.is_empty() { String::new() } else { format!(": {}", rule.escape_debug()) };
+                self.line(&mut state, format!("our trust {verb} it{because}"));
+            }
             Milestone::Signed => self.line(&mut state, "our key was asked for a signature, and has answered"),
             _ => {}
         }

@@ -99,15 +99,24 @@ pub fn id(args: &IdArgs) -> Result<u8, Report> {
 
 /// Loads a private key, and asks for its passphrase if it has one.
 pub fn load_identity(path: &Path, passphrase_file: Option<&Path>) -> Result<Identity, Report> {
-    let loaded = match (passphrase_file, Identity::from_file(path)) {
-        (_, Ok(identity)) => Ok(identity),
-        (Some(file), Err(KeyFileError::PassphraseNeeded)) => {
-            Identity::from_file_with_passphrase(path, &read_passphrase(file)?)
-        }
-        (None, Err(KeyFileError::PassphraseNeeded)) => {
-            Identity::from_file_with_passphrase(path, &ask(&format!("Passphrase of {}: ", path.display()))?)
-        }
-        (_, Err(error)) => Err(error),
+    load_with(path, || match passphrase_file {
+        Some(file) => read_passphrase(file),
+        None => ask(&format!("Passphrase of {}: ", path.display())),
+    })
+}
+
+/// Loads a private key, and asks nobody.
+pub fn quiet_identity(path: &Path, passphrase_file: Option<&Path>) -> Result<Identity, Report> {
+    load_with(path, || match passphrase_file {
+        Some(file) => read_passphrase(file),
+        None => Err(Report::new(IO, format!("the private key {} has a passphrase", path.display()), None)),
+    })
+}
+
+fn load_with(path: &Path, passphrase: impl FnOnce() -> Result<Passphrase, Report>) -> Result<Identity, Report> {
+    let loaded = match Identity::from_file(path) {
+        Err(KeyFileError::PassphraseNeeded) => Identity::from_file_with_passphrase(path, &passphrase()?),
+        loaded => loaded,
     };
     loaded.map_err(|error| {
         let hint = match &error {

@@ -3,24 +3,31 @@
 
 mod args;
 mod bench;
+mod certificates;
+mod check;
 mod connect;
 mod demo;
 mod explain;
 mod inspect;
 mod keylog;
 mod keys;
+mod known;
 mod log;
+mod metrics;
 mod own;
 mod pipe;
 mod report;
+mod rotate;
 mod serve;
 mod session;
+mod watch;
+mod whom;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, TrustCommand};
 use report::Report;
 
 fn main() -> ExitCode {
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
         Command::Id(args) => keys::id(&args),
         Command::Serve(args) => block_on(FEW_THREADS, serve::run(args)),
         Command::Connect(args) => block_on(FEW_THREADS, connect::run(args)),
+        Command::Trust(TrustCommand::Check(args)) => block_on(FEW_THREADS, check::run(args)),
+        Command::Rotate(args) => rotate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Demo(args) => block_on(FEW_THREADS, demo::run(args)),
         Command::Bench(args) => block_on(None, bench::run(args)),

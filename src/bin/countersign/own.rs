@@ -17,9 +17,9 @@ use crate::keys::{load_identity, load_network_key};
 use crate::report::Report;
 
 impl SelfArgs {
-    /// The configuration, with the key loaded or found, and with settings that can be.
-    pub fn config(&self, trust: impl Trust + 'static, services: &[String]) -> Result<Config, Report> {
-        self.settings.config(self.settings.signer(&self.identity)?, trust, services)
+    /// Whether the key is in an ssh-agent.
+    pub fn in_agent(&self) -> bool {
+        self.identity.to_str().is_some_and(|identity| identity.starts_with("agent:"))
     }
 }
 

@@ -23,6 +23,13 @@ pub struct Report {
     hint: Option<&'static str>,
 }
 
+/// The message alone.
+impl Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// Where something failed, and on whose side.
 #[derive(Debug)]
 pub struct Blame {

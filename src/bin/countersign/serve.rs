@@ -1,14 +1,14 @@
 //! `serve`: listen, and let in who is trusted.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use countersign::error::{Error, Reason, Untrusted};
 use countersign::net::HandshakeFailure;
 use countersign::stream::{ConnectError, ReadHalf, WriteHalf, protocol_error};
-use countersign::{Config, Listener, Stream, TrustFile};
+use countersign::{Config, Listener, Stream};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,34 +18,36 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::args::ServeArgs;
+use crate::certificates;
 use crate::log;
+use crate::metrics::{self, Sessions};
 use crate::pipe::{CopyError, discard, meanwhile, receive, send, send_back};
-use crate::report::{Blame, IO, Report, side};
+use crate::report::{Blame, Report, side};
 use crate::session;
+use crate::watch::Watched;
+use crate::whom::Whom;
 
 /// Runs until it is told to stop, or for one session.
 pub async fn run(args: ServeArgs) -> Result<u8, Report> {
-    let config = args.own.config(open_trust(&args.trust)?, &args.services)?;
+    let (trust, mut watched) = whom(&args).open()?;
+    let (signer, own) = certificates::signer(&args.own, &args.cert)?;
+    watched.extend(own);
+    let config = args.own.settings.config(signer, trust, &args.services)?;
     let config = config.max_handshakes(args.max_handshakes).max_handshakes_per_address(args.max_handshakes_per_address);
     // Before the ready line, so that a signal right after it is not lost.
     let stop = stop_signal()?;
     let listener = listen(&args.listen, config).await?;
-    if args.once { once(listener, stop).await } else { many(listener, args, stop).await }
+    if args.once { once(listener, stop).await } else { many(listener, args, watched, stop).await }
 }
 
-/// Opens the trust file; warns if nobody is in it.
-pub fn open_trust(path: &Path) -> Result<TrustFile, Report> {
-    let trust = TrustFile::open(path).map_err(|error| {
-        Report::new(
-            IO,
-            error,
-            Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
-        )
-    })?;
-    if trust.is_empty() {
-        log::line(format!("warning: {} trusts nobody, so everybody will be refused", path.display()));
+fn whom(args: &ServeArgs) -> Whom<'_> {
+    Whom {
+        trust: args.trust.as_deref(),
+        ca: args.cert.ca.as_deref(),
+        crls: &args.cert.crls,
+        stale: args.cert.stale_crl,
+        names: &args.peer_names,
     }
-    Ok(trust)
 }
 
 /// Listens, says where, and logs the handshakes that fail.
@@ -72,18 +74,31 @@ async fn once(listener: Listener, stop: impl Future<Output = ()>) -> Result<u8, 
     result
 }
 
-async fn many(listener: Listener, args: ServeArgs, stop: impl Future<Output = ()>) -> Result<u8, Report> {
+async fn many(
+    listener: Listener,
+    args: ServeArgs,
+    watched: Vec<Watched>,
+    stop: impl Future<Output = ()>,
+) -> Result<u8, Report> {
     let exec: Option<Arc<str>> = args.exec.as_deref().map(Into::into);
     let (stopping, stopped) = watch::channel(false);
     let mut sessions = JoinSet::new();
-    tokio::pin!(stop);
+    let counted = Arc::<Sessions>::default();
+    let written = async {
+        match &args.metrics {
+            Some(path) => metrics::write(path, &listener, &counted, &watched).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(stop, written);
     loop {
         tokio::select! {
             stream = listener.accept() => {
                 let stream = stream.map_err(|error| Report::io("can't accept", &error))?;
-                sessions.spawn(serve(stream, exec.clone(), stopped.clone()));
+                sessions.spawn(serve(stream, exec.clone(), stopped.clone(), counted.clone()));
             }
             Some(_) = sessions.join_next() => {}
+            () = &mut written => {}
             () = &mut stop => break,
         }
     }
@@ -101,8 +116,14 @@ struct Traffic {
     sent: u64,
 }
 
-async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: watch::Receiver<bool>) {
+async fn serve(
+    stream: Stream<TcpStream>,
+    exec: Option<Arc<str>>,
+    mut stopped: watch::Receiver<bool>,
+    counted: Arc<Sessions>,
+) {
     log_accepted(&stream);
+    counted.live.fetch_add(1, Ordering::Relaxed);
     let (started, id) = (Instant::now(), stream.session_id());
     let mut traffic = Traffic::default();
     let command = exec.map(|command| prepare(&command, &stream));
@@ -121,6 +142,9 @@ async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: w
     let ended = timeout(linger, write.shutdown()).await;
     let outcome = match (outcome, ended) {
         (Err(error), _) | (Ok(_), Ok(Err(error))) => {
+            if matches!(protocol_error(&error), Some(Error::Revoked(_))) {
+                counted.revoked.fetch_add(1, Ordering::Relaxed);
+            }
             format!(
                 "failed: {error}{}",
                 protocol_error(&error).map(side).map(|side| format!("; at fault: {side}")).unwrap_or_default()
@@ -133,6 +157,8 @@ async fn serve(stream: Stream<TcpStream>, exec: Option<Arc<str>>, mut stopped: w
             outcome
         }
     };
+    counted.live.fetch_sub(1, Ordering::Relaxed);
+    counted.ended.fetch_add(1, Ordering::Relaxed);
     let Traffic { received, sent } = traffic;
     let time = started.elapsed().as_secs_f64();
     log::line(format!("closed session={id} received={received} sent={sent} time={time:.3}s outcome={outcome}"));
@@ -150,12 +176,14 @@ async fn echo(read: &mut Read, write: &mut Write, traffic: &mut Traffic) -> std:
 fn prepare(command: &str, stream: &Stream<TcpStream>) -> Command {
     let peer = stream.peer();
     let address = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let names: Vec<String> = peer.names().iter().map(ToString::to_string).collect();
     let mut prepared = Command::new("sh");
     prepared
         .args(["-c", command])
         .env("COUNTERSIGN_PEER", peer.public_key().fingerprint().to_string())
         .env("COUNTERSIGN_PEER_KEY", peer.public_key().to_string())
         .env("COUNTERSIGN_PEER_NAME", peer.name().unwrap_or_default())
+        .env("COUNTERSIGN_PEER_NAMES", names.join(" "))
         .env("COUNTERSIGN_SERVICE", stream.service())
         .env("COUNTERSIGN_SESSION", stream.session_id().to_string())
         .env("COUNTERSIGN_ADDRESS", address)
@@ -208,7 +236,7 @@ fn log_accepted(stream: &Stream<TcpStream>) {
 }
 
 fn log_failure(failure: &HandshakeFailure) {
-    let HandshakeFailure { address, peer, service, error, .. } = failure;
+    let HandshakeFailure { address, peer, service, error, rule, .. } = failure;
     let side = Blame::of_connect(error).side;
     let cause = if let ConnectError::Protocol(failure) = error { Some(&failure.error) } else { None };
     let hint = match (cause, peer) {
@@ -229,7 +257,8 @@ fn log_failure(failure: &HandshakeFailure) {
             format!("refused peer={} service={service:?} from={address}", key.fingerprint())
         }
     };
-    log::line(format!("{who} fault={side:?} error={error}{hint}"));
+    let rule = rule.as_ref().map(|rule| format!(" rule={:?}", rule)).unwrap_or_default();
+    log::line(format!("{who} fault={side:?}{rule} error={error}{hint}"));
 }
 
 /// Returns at SIGINT or SIGTERM.

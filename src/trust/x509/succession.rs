@@ -36,7 +36,7 @@ pub(in crate::trust) fn predecessor(request: &Request) -> Option<(PublicKey, Dur
 }
 
 /// The purpose id-countersign-succession, 2.25.253087246232178436914573861472214602722 (an arc under a UUID, X.667), as the content of an OID in DER.
-const SUCCESSION: [u8; 20] = [
+pub const SUCCESSION: [u8; 20] = [
     0x69, 0x82, 0xfc, 0xe6, 0xea, 0xa8, 0xd3, 0xa0, 0xe2, 0xb8, 0x97, 0x8a, 0xa6, 0x9f, 0xa3, 0xe6, 0xf9, 0xa9, 0xa7,
     0x62,
 ];

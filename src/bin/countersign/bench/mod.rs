@@ -34,7 +34,8 @@ pub async fn run(args: BenchArgs) -> Result<u8, Report> {
         (None, None, None, None, None) => alone::run(&args).await,
         (Some(identity), Some(trust), Some(listen), None, None) => {
             let signer = args.settings.signer(identity)?;
-            let config = args.settings.config(signer, serve::open_trust(trust)?, &[protocol::SERVICE.to_string()])?;
+            let config =
+                args.settings.config(signer, crate::whom::open_trust(trust)?, &[protocol::SERVICE.to_string()])?;
             let stop = serve::stop_signal()?;
             let listener = serve::listen(listen, caps(config)).await?;
             let patience = Duration::from_secs(args.settings.timeout);

@@ -1,0 +1,73 @@
+//! `trust check`: what would be decided about a peer, and by which rule.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use countersign::identity::{Credential, PeerId};
+use countersign::trust::{Decision, Direction, Request, Trust};
+use tokio::time::timeout;
+
+use crate::args::CheckArgs;
+use crate::certificates::load_chain;
+use crate::keys::{parse_who, print};
+use crate::report::{PEER_REFUSED, Report};
+use crate::whom::Whom;
+
+/// Asks once.
+pub async fn run(args: CheckArgs) -> Result<u8, Report> {
+    let whom = Whom {
+        trust: args.trust.as_deref(),
+        ca: args.ca.as_deref(),
+        crls: &args.crls,
+        stale: args.stale_crl,
+        names: &args.peer_names,
+    };
+    let (trust, _watched) = whom.open()?;
+    let credential = credential(&args)?;
+    let direction = if args.outbound { Direction::Outbound } else { Direction::Inbound };
+    let address = args.from.map(|ip| SocketAddr::new(ip, 0));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = args.at.map_or(now, Duration::from_secs);
+    let request = Request::new(credential, args.service, address, direction).at(time);
+    let decision = timeout(PATIENCE, trust.decide(&request)).await;
+    let decision = decision.map_err(|_| Report::usage("no decision came"))?;
+    let rule = match decision.rule() {
+        "" => "no rule is given".to_string(),
+        rule => rule.escape_debug().to_string(),
+    };
+    match decision {
+        Decision::Accept(grant) => {
+            let mut text = format!("accepted: {rule}\n");
+            for (what, value) in [
+                ("name", grant.name.map(|name| name.escape_debug().to_string())),
+                ("names", Some(shown(&grant.names)).filter(|names| !names.is_empty())),
+                ("in place of", grant.predecessor.map(|key| key.fingerprint().to_string())),
+                ("until", grant.until.map(|until| format!("{} (seconds since 1970, UTC)", until.as_secs()))),
+            ] {
+                text.extend(value.map(|value| format!("  {what}: {value}\n")));
+            }
+            print(&text)
+        }
+        Decision::Refuse(denial) => {
+            print(&format!("refused: {rule}\n  the peer is told: {}\n", denial.refusal))?;
+            Ok(PEER_REFUSED)
+        }
+    }
+}
+
+fn credential(args: &CheckArgs) -> Result<Credential, Report> {
+    match (&args.cert, &args.key) {
+        (Some(path), _) => Ok(Credential::X509(load_chain(path)?)),
+        (None, key) => match parse_who("--key", key.as_deref().unwrap_or_default())? {
+            PeerId::Key(key) => Ok(Credential::RawKey(key)),
+            _ => Err(Report::usage("--key: expected a .pub file or a public line; a fingerprint is not enough")),
+        },
+    }
+}
+
+fn shown(names: &[countersign::identity::Name]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);

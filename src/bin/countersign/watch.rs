@@ -1,0 +1,45 @@
+//! Files that are watched while the program runs, and what is said about it.
+
+use std::path::{Path, PathBuf};
+
+use countersign::Reload;
+use countersign::reload::{LoadError, ReloadEvent, ReloadStats};
+
+use crate::log;
+use crate::report::{IO, Report};
+
+/// Watched files, for the metrics.
+pub struct Watched {
+    pub what: &'static str,
+    stats: Box<dyn Fn() -> ReloadStats + Send + Sync>,
+}
+
+impl Watched {
+    pub fn stats(&self) -> ReloadStats {
+        (self.stats)()
+    }
+}
+
+/// Loads from files, and again when one of them changes; says so on standard error. A file that can't be used changes nothing.
+pub fn watch<T: Send + Sync + 'static>(
+    what: &'static str,
+    files: Vec<PathBuf>,
+    load: impl Fn() -> Result<T, LoadError> + Send + Sync + 'static,
+) -> Result<(Reload<T>, Watched), Report> {
+    let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let shown = shown.join(" ");
+    let tell = move |event: &ReloadEvent| match event {
+        ReloadEvent::Failed(why) => {
+            log::line(format!("error: {what} not reloaded, the old stays in use: {why}"));
+        }
+        _ => log::line(format!("reloaded {what}: {shown}")),
+    };
+    let reload = Reload::new(files, load, tell).map_err(|error| Report::new(IO, error, None))?;
+    let stats = reload.clone();
+    Ok((reload, Watched { what, stats: Box::new(move || stats.stats()) }))
+}
+
+/// The paths of what is there.
+pub fn paths<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
+    files.into_iter().map(Path::to_path_buf).collect()
+}

@@ -1,0 +1,81 @@
+//! Whom we trust: a trust file, CAs, or both; all watched.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign::trust::{Authority, Conditions, Trust, TrustExt, any_of};
+use countersign::{Reload, TrustFile};
+
+use crate::args::Stale;
+use crate::certificates;
+use crate::log;
+use crate::report::{IO, Report};
+use crate::watch::{Watched, watch};
+
+/// What the command line says about trust.
+pub struct Whom<'a> {
+    pub trust: Option<&'a Path>,
+    pub ca: Option<&'a Path>,
+    pub crls: &'a [PathBuf],
+    pub stale: Stale,
+    pub names: &'a [String],
+}
+
+impl Whom<'_> {
+    /// Loads everything and watches it. Who is in the trust file or has a certificate is trusted.
+    pub fn open(&self) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
+        let mut all: Vec<Box<dyn Trust>> = Vec::new();
+        let mut watched = Vec::new();
+        if let Some(path) = self.trust {
+            let (trust, files) = trust_file(path)?;
+            all.push(Box::new(trust));
+            watched.push(files);
+        }
+        if let Some(ca) = self.ca {
+            let (authority, files) = watched_authority(ca, self.crls, self.stale)?;
+            watched.push(files);
+            all.push(match self.names {
+                [] => Box::new(authority),
+                names => {
+                    let bad = |error| Report::usage(format!("--peer-name: {error}"));
+                    let conditions = Conditions::default().names(&names.join(",")).map_err(bad)?;
+                    Box::new(authority.when(conditions))
+                }
+            });
+        }
+        let trust: Arc<dyn Trust> = match <[Box<dyn Trust>; 1]>::try_from(all) {
+            Ok([only]) => Arc::new(only),
+            Err(all) => Arc::new(any_of(all)),
+        };
+        Ok((trust, watched))
+    }
+}
+
+/// Opens the trust file; warns if nobody is in it.
+pub fn open_trust(path: &Path) -> Result<TrustFile, Report> {
+    let trust = TrustFile::open(path).map_err(|error| {
+        Report::new(
+            IO,
+            error,
+            Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
+        )
+    })?;
+    if trust.is_empty() {
+        log::line(format!("warning: {} trusts nobody, so everybody will be refused", path.display()));
+    }
+    Ok(trust)
+}
+
+fn trust_file(path: &Path) -> Result<(Reload<TrustFile>, Watched), Report> {
+    open_trust(path)?;
+    let file = path.to_path_buf();
+    watch("trust file", vec![path.to_path_buf()], move || Ok(TrustFile::open(&file)?))
+}
+
+/// CAs and revocation lists, loaded again together when one of the files changes.
+pub fn watched_authority(ca: &Path, crls: &[PathBuf], stale: Stale) -> Result<(Reload<Authority>, Watched), Report> {
+    certificates::authority(ca, crls, stale)?;
+    let files = std::iter::once(ca.to_path_buf()).chain(crls.iter().cloned()).collect();
+    let (ca, crls) = (ca.to_path_buf(), crls.to_vec());
+    watch("CA", files, move || Ok(certificates::authority(&ca, &crls, stale).map_err(|report| report.to_string())?))
+}
