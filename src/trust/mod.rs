@@ -1,17 +1,29 @@
 //! Who may talk to us about what: a decision about a verified peer, which may take its time.
 
+#[cfg(feature = "std")]
+mod address;
+mod combine;
+mod conditions;
+mod date;
 mod decision;
 #[cfg(feature = "std")]
 mod file;
 mod function;
+mod pattern;
 mod pinned;
 #[cfg(feature = "x509")]
 mod x509;
 
+#[cfg(feature = "std")]
+pub use address::{AddressList, IpRange, ParseAddressError};
+pub use combine::{AllOf, AnyOf, Except, TrustExt, When, all_of, any_of};
+pub use conditions::Conditions;
+pub use date::{ParseTimeError, parse_time};
 pub use decision::{Decision, DecisionFuture, Denial, Direction, Grant, Request, Trust, Watcher};
 #[cfg(feature = "std")]
 pub use file::{TrustFile, TrustFileError};
 pub use function::{AsyncFunction, Function, from_async_fn, from_fn};
+pub use pattern::{ParsePatternError, Pattern, PatternList};
 pub use pinned::Pinned;
 #[cfg(feature = "x509")]
 pub use x509::{Authority, AuthorityError, MAX_SUCCESSION_DAYS, SUCCESSION, StaleCrl};

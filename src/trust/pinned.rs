@@ -1,5 +1,6 @@
 //! Trust in a fixed set of peers.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use crate::identity::PeerId;
@@ -18,7 +19,10 @@ impl Pinned {
 
 impl Trust for Pinned {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
-        let trusted = self.0.iter().any(|peer| peer.matches(request.public_key()));
-        if trusted { Decision::accept().ready() } else { Decision::not_trusted().ready() }
+        let decision = match self.0.iter().find(|peer| peer.matches(request.public_key())) {
+            Some(peer) => Decision::accept().because(format!("pinned key {peer}")),
+            None => Decision::not_trusted().because(format!("not one of the {} pinned keys", self.0.len())),
+        };
+        decision.ready()
     }
 }
