@@ -9,6 +9,7 @@ mod decision;
 #[cfg(feature = "std")]
 mod file;
 mod function;
+mod known_as;
 mod pattern;
 mod pinned;
 #[cfg(feature = "x509")]

@@ -84,13 +84,13 @@ async fn many(
     let (stopping, stopped) = watch::channel(false);
     let mut sessions = JoinSet::new();
     let counted = Arc::<Sessions>::default();
-    let written = async {
+    let mut written = Box::pin(async {
         match &args.metrics {
             Some(path) => metrics::write(path, &listener, &counted, &watched).await,
             None => std::future::pending().await,
         }
-    };
-    tokio::pin!(stop, written);
+    });
+    tokio::pin!(stop);
     loop {
         tokio::select! {
             stream = listener.accept() => {
@@ -102,6 +102,7 @@ async fn many(
             () = &mut stop => break,
         }
     }
+    drop(written);
     drop(listener);
     log::line(format!("stopping, {} sessions to end", sessions.len()));
     let _ = stopping.send(true);

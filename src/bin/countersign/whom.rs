@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use countersign::trust::{Authority, Conditions, Trust, TrustExt, any_of};
+use countersign::trust::{Authority, Conditions, PatternList, Trust, TrustExt, any_of};
 use countersign::{Reload, TrustFile};
 
 use crate::args::Stale;
@@ -38,7 +38,8 @@ impl Whom<'_> {
                 [] => Box::new(authority),
                 names => {
                     let bad = |error| Report::usage(format!("--peer-name: {error}"));
-                    let conditions = Conditions::default().names(&names.join(",")).map_err(bad)?;
+                    let names = PatternList::parse(&names.join(",")).map_err(bad)?;
+                    let conditions = Conditions::new().names(names);
                     Box::new(authority.when(conditions))
                 }
             });
