@@ -12,6 +12,7 @@ mod inspect;
 mod keylog;
 mod keys;
 mod known;
+
 mod log;
 mod metrics;
 mod own;
