@@ -26,7 +26,7 @@ pub enum CaCommand {
     List(ListArgs),
 }
 
-/// Make a CA: DIR/ca.pem is its certificate, which all who trust it need; DIR/ca.key is its secret key. Never overwrites.
+/// Make a CA: DIR/ca.pem is its certificate, for all who trust it; DIR/ca.key is its secret key. Never overwrites.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The directory of the CA; it is made if it is not there.
@@ -37,8 +37,8 @@ pub struct InitArgs {
     /// How long the certificate of the CA is valid.
     #[arg(long, value_name = "N", default_value_t = 3_650, value_parser = clap::value_parser!(u64).range(1..=36_500))]
     pub days: u64,
-    /// A secret key that exists, PKCS#8 in PEM (openssl genpkey): Ed25519, ECDSA P-256 or P-384, RSA. It is copied to DIR/ca.key.
-    /// Without it a new Ed25519 key is made.
+    /// A secret key that exists, PKCS#8 in PEM (openssl genpkey): Ed25519, ECDSA P-256 or P-384, RSA. It is copied to
+    /// DIR/ca.key. Without it a new Ed25519 key is made.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// So many CAs may stand between this one and the certificates of peers.
@@ -51,8 +51,8 @@ pub struct InitArgs {
 pub struct IssueArgs {
     /// The directory of the CA.
     pub dir: PathBuf,
-    /// Whose certificate: a file with a public line `ssh-ed25519 AAAA... name`, as `countersign keygen` writes it, or a PKCS#10
-    /// request in PEM (openssl req -new), whose key has to be Ed25519.
+    /// Whose certificate: a file with a public line `ssh-ed25519 AAAA... name`, as `countersign keygen` writes it, or a
+    /// PKCS#10 request in PEM (openssl req -new), whose key has to be Ed25519.
     #[arg(long = "for", value_name = "KEY.pub|REQUEST.csr")]
     pub subject: PathBuf,
     #[command(flatten)]
@@ -60,7 +60,8 @@ pub struct IssueArgs {
     /// How long it is valid.
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = hours())]
     pub hours: u64,
-    /// Where the chain goes: the certificate first. A file with a certificate that is there is replaced, whole or not at all.
+    /// Where the chain goes: the certificate first. A file with certificates that is there is replaced, whole or not at
+    /// all.
     #[arg(long, value_name = "CHAIN.pem")]
     pub out: PathBuf,
 }
@@ -104,7 +105,8 @@ pub struct RenewArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Revoke a certificate, for good. DIR/ca.crl is made anew; peers learn of it when they have that file, or one that `ca crl` makes.
+/// Revoke a certificate, for good. DIR/ca.crl is made anew; peers learn of it when they have that file, or one that
+/// `ca crl` makes.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
     /// The directory of the CA.

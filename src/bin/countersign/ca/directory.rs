@@ -90,10 +90,12 @@ impl Directory {
                 let message = format!("{}: expected only files named SERIAL.pem there", path.display());
                 Report::new(IO, message, Some("move it away"))
             })?;
-            all.push((serial, self.read_record(&path, serial)?));
+            // Several may be of the same second.
+            let written = fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(failed)?;
+            all.push((written, serial, self.read_record(&path, serial)?));
         }
-        all.sort_by_key(|(serial, certificate)| (certificate.not_before(), *serial));
-        Ok(all)
+        all.sort_by_key(|(written, serial, certificate)| (certificate.not_before(), *written, *serial));
+        Ok(all.into_iter().map(|(_, serial, certificate)| (serial, certificate)).collect())
     }
 
     fn read_record(&self, path: &Path, serial: Serial) -> Result<Parsed, Report> {

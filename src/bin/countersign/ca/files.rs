@@ -1,4 +1,5 @@
-//! Files that are there whole or not at all, whenever the machine stops: written beside, synced, renamed, and the folder synced.
+//! Files that are there whole or not at all, whenever the machine stops: written beside, synced, renamed, and the
+//! folder synced.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -23,8 +24,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Report> {
 }
 
 /// Makes what happened in a folder survive a crash.
+#[cfg(unix)]
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// What a process that was killed left behind. Only called under the lock of the CA.

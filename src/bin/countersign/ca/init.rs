@@ -1,4 +1,4 @@
-//! `ca init`. The certificate of the CA is written last: a directory without it is none, and nothing was issued from it.
+//! `ca init`. The certificate of the CA is written last: a directory without it is no CA, and nothing came from it.
 
 use std::fs;
 use std::path::Path;
@@ -151,6 +151,6 @@ ca.crl      the newest revocation list (CRL); services that check for revoked ce
 lock        held while a command changes something; it may stay, and never has to be removed
 
 Look into it: countersign ca list DIR; openssl x509 -in FILE -noout -text; openssl crl -in ca.crl -noout -text
-A copy of the whole directory is a backup. After going back to an old one, certificates issued since are not on record, and
-crl-number has to be set to at least the number of the newest list that was published.
+A copy of the whole directory is a backup. After going back to an old one, certificates issued since are not on record,
+and crl-number has to be set to at least the number of the newest list that was published.
 ";

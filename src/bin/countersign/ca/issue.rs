@@ -1,5 +1,5 @@
-//! `ca issue` and `ca renew`. A certificate is on record, durably, before it is written to where others see it: one that got out
-//! can always be listed and revoked. What a crash in between leaves is one on record that nobody has.
+//! `ca issue` and `ca renew`. A certificate is on record, durably, before it is written to where others see it: one
+//! that got out can always be listed and revoked. What a crash in between leaves is one on record that nobody has.
 
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,8 @@ pub fn renew(args: &RenewArgs) -> Result<u8, Report> {
             "a certificate that is named by its serial number needs --out: where the new one goes",
         ));
     };
-    let serial = old.serial().map(|serial| serial.to_string()).unwrap_or_default();
-    if let Some(entry) = old.serial().and_then(|serial| Revoked::load(&directory).ok()?.find(serial).copied()) {
+    let serial = old.serial().ok_or_else(|| Report::new(IO, "a certificate without a serial number", None))?;
+    if let Some(entry) = Revoked::load(&directory)?.find(serial) {
         let message = format!("{serial} was revoked at {} ({}), and is not renewed", entry.time, entry.reason.name());
         return Err(Report::new(IO, message, Some("make another one with `countersign ca issue`, for a new key")));
     }
@@ -98,6 +98,10 @@ fn make(directory: &Directory, subject: Subject, hours: u64, out: &Path) -> Resu
     let authority = Authority::load(directory)?;
     Revoked::load(directory)?.check_key(directory, &subject.key)?;
     let (now, root) = (Moment::now()?, authority.certificate());
+    if root.key().is_ok_and(|key| key == subject.key) {
+        let hint = "make another key with `countersign keygen`";
+        return Err(Report::new(IO, "this is the key of the CA itself, which does nothing but sign", Some(hint)));
+    }
     if now >= root.not_after() || now < root.not_before() {
         let message = format!(
             "the certificate of the CA is valid from {} to {}, and it is {now}",
@@ -127,11 +131,11 @@ fn make(directory: &Directory, subject: Subject, hours: u64, out: &Path) -> Resu
     };
     let (certificate, chain) = authority.issue(&leaf)?;
     directory.record(leaf.serial, &certificate.pem())?;
-    output.write(&chain)?;
+    output.write(&chain).map_err(|report| report.with_hint(ON_RECORD))?;
     print(&format!(
         "serial     {}\nsubject    {}\nnames      {}\nnot after  {}\nkey        {}\nchain      {}\n",
         leaf.serial,
-        leaf.common_name,
+        leaf.common_name.escape_debug(),
         line(&leaf.names),
         leaf.not_after,
         leaf.key.fingerprint(),
@@ -147,3 +151,5 @@ fn common_name(text: &str) -> String {
 /// Clocks that are behind by so much take a new certificate nevertheless.
 pub const SKEW: u64 = 300;
 const HOUR: u64 = 3_600;
+const ON_RECORD: &str =
+    "the certificate is on record all the same, `countersign ca list` shows it last; give --out another place";

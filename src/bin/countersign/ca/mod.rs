@@ -1,5 +1,5 @@
-//! `ca`: a certificate authority in a directory that a person can read. What got out of it is on record before it got out, and what
-//! it said is done survives a crash; each file says how.
+//! `ca`: a certificate authority in a directory that a person can read. What got out of it is on record before it got
+//! out, and what it said is done survives a crash; each file says how.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
 
 pub mod args;

@@ -1,5 +1,5 @@
-//! `ca revoke` and `ca crl`. A revocation is said to be done when it is on disk. The number of a list is on disk before the list is
-//! signed: after a crash a number may be missing, and never is one used twice.
+//! `ca revoke` and `ca crl`. A revocation is said to be done when it is on disk. The number of a list is on disk before
+//! the list is signed: after a crash a number may be missing, and never is one used twice.
 
 use std::fs;
 
@@ -26,8 +26,11 @@ pub fn revoke(args: &RevokeArgs) -> Result<u8, Report> {
     }
     let entry = Entry { serial, time: Moment::now()?, reason: args.reason };
     revoked.add(&directory, entry)?;
-    print(&format!("revoked {serial} ({}, {})\n", certificate.common_name().escape_debug(), args.reason.name()))?;
+    let told =
+        print(&format!("revoked {serial} ({}, {})\n", certificate.common_name().escape_debug(), args.reason.name()));
+    // Whether anybody reads what we print or not.
     let (number, _) = make_list(&directory, &revoked, CRL_DAYS).map_err(|report| report.with_hint(AGAIN))?;
+    told?;
     let shown = args.dir.display();
     print(&format!(
         "made {shown}/{CRL}, number {number}; peers refuse the certificate once they have it\n\
@@ -92,4 +95,5 @@ fn next_number(directory: &Directory) -> Result<u64, Report> {
 }
 
 const AGAIN: &str = "the revocation itself is on record; when this is repaired, `countersign ca crl` makes the list";
-const REPAIR_NUMBER: &str = "write the number of the newest list that was published into crl-number; `openssl crl -in ca.crl -noout -crlnumber` shows it";
+const REPAIR_NUMBER: &str = "write the number of the newest list that was published into crl-number; `openssl crl -in \
+ca.crl -noout -crlnumber` shows it, in hex";

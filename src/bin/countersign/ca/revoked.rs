@@ -92,7 +92,7 @@ impl Revoked {
         files::replace(&directory.file(REVOKED), text.as_bytes(), 0o600)
     }
 
-    /// For a revocation list. All stay in it for good: an entry may only go when a list after the end of its validity had it.
+    /// For a revocation list. All stay in it for good: an entry may go only when a list after its validity had it.
     pub fn to_params(&self) -> Result<Vec<RevokedCertParams>, Report> {
         let params = self.0.iter().map(|entry| {
             Ok(RevokedCertParams {
