@@ -46,7 +46,7 @@ pub struct InitArgs {
     pub path_len: u8,
 }
 
-/// Make a certificate for a public key, which never has to leave its machine together with the secret one.
+/// Make a certificate for a public key; the secret key stays where it is.
 #[derive(Debug, Args)]
 pub struct IssueArgs {
     /// The directory of the CA.
