@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
@@ -121,46 +121,92 @@ fn killed_at_random() {
     witness.finish(&house, &outs);
 }
 
-/// The same at every system call that changes or syncs a file, one after the other, where strace can do it.
+/// The same at every system call that changes or syncs a file, one after the other; and with an error of the disk in the
+/// place of the end. Where strace can do it.
 #[test]
-fn killed_at_every_step() {
+fn ended_at_every_step() {
     let house = with_ca();
-    let able = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
-    if !able.is_ok_and(|output| output.status.success()) {
-        println!("there is no strace here that works: only killed_at_random looks at this");
+    if !strace_works() {
         return;
     }
     ok(&house, &issue("alice.key.pub", "0.pem", &["--dns", "a.example"]));
     let outs = ["0.pem".to_string(), "1.pem".to_string()];
     let mut witness = Witness::new();
-    let commands: [&[&str]; 4] = [
-        &["ca", "issue", "ca", "--for", "alice.key.pub", "--out", "1.pem"],
-        &["ca", "renew", "ca", "0.pem"],
-        &["ca", "revoke", "ca", "0.pem"],
-        &["ca", "crl", "ca", "--out", "list.crl"],
-    ];
-    for args in commands {
-        for call in ["write", "fsync", "/^rename"] {
-            for when in 1.. {
+    for args in COMMANDS {
+        for (call, error) in [("write", "ENOSPC"), ("fsync", "EIO"), ("/^rename", "EACCES")] {
+            let mut run = |what: &str, when: usize| {
                 if args[1] == "revoke" {
                     ok(&house, &issue("alice.key.pub", "0.pem", &["--dns", "a.example"]));
                 }
-                let inject = format!("inject={call}:signal=SIGKILL:when={when}");
-                let mut command = Command::new("strace");
-                command.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
-                command.arg(env!("CARGO_BIN_EXE_countersign")).args(args).current_dir(&house.folder);
-                let output = command.output().expect("strace");
+                let inject = format!("inject={call}:{what}:when={when}");
+                let output = strace(&house, &["-e", &format!("trace={call}"), "-e", &inject], args);
                 witness.heard(&text(&output.stdout));
                 witness.check(&house, &outs);
-                if output.status.success() {
-                    println!("{} {call}: {} steps", args[1], when - 1);
-                    break;
-                }
-                assert!(when < 200, "{args:?} never succeeds: {}", text(&output.stderr));
+                output
+            };
+            let last = (1..100).find(|when| run("signal=SIGKILL", *when).status.success());
+            let last = last.unwrap_or_else(|| panic!("{args:?} never succeeds"));
+            println!("{} {call}: {} steps", args[1], last - 1);
+            for when in 1..last {
+                let output = run(&format!("error={error}"), when);
+                let told = text(&output.stderr);
+                // Who holds the lock is written for people, and may be missing.
+                assert!(
+                    code(&output) == 1 || (code(&output), call, when) == (0, "write", 1),
+                    "{args:?} {when}: {told}"
+                );
+                assert!(code(&output) == 0 || told.starts_with("error: "), "{args:?} {when}: {told}");
             }
         }
     }
     witness.finish(&house, &outs);
+}
+
+/// What SIGKILL can't show: a file is synced before it takes its name, and the folder after that, before anything else is
+/// written or said.
+#[test]
+fn synced_in_order() {
+    let house = with_ca();
+    if !strace_works() {
+        return;
+    }
+    ok(&house, &issue("alice.key.pub", "0.pem", &["--dns", "a.example"]));
+    for args in [&["ca", "init", "new", "--name", "N"][..]].into_iter().chain(COMMANDS) {
+        let output = strace(&house, &["-e", "trace=write,fsync,/^rename"], args);
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+        let trace = fs::read_to_string(house.path("trace")).expect("trace");
+        let calls: Vec<&str> =
+            trace.lines().filter_map(|line| line.split('(').next()?.split(' ').next_back()).collect();
+        let mut renames = 0;
+        for (index, _) in calls.iter().enumerate().filter(|(_, call)| call.starts_with("rename")) {
+            assert_eq!((calls[index - 1], calls[index + 1]), ("fsync", "fsync"), "{args:?}: {trace}");
+            renames += 1;
+        }
+        assert!(renames >= 2, "{args:?}: {trace}");
+    }
+}
+
+const COMMANDS: [&[&str]; 4] = [
+    &["ca", "issue", "ca", "--for", "alice.key.pub", "--out", "1.pem"],
+    &["ca", "renew", "ca", "0.pem"],
+    &["ca", "revoke", "ca", "0.pem"],
+    &["ca", "crl", "ca", "--out", "list.crl"],
+];
+
+fn strace_works() -> bool {
+    let able = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let able = able.is_ok_and(|output| output.status.success());
+    if !able {
+        println!("there is no strace here that works: only killed_at_random looks at this");
+    }
+    able
+}
+
+fn strace(house: &House, options: &[&str], args: &[&str]) -> Output {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o", "trace"]).args(options);
+    command.arg(env!("CARGO_BIN_EXE_countersign")).args(args).current_dir(&house.folder).stdin(Stdio::null());
+    command.output().expect("strace")
 }
 
 /// `init` that is killed leaves a CA, or a directory in which it can be done again, or one of which it says what to do.
