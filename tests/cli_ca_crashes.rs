@@ -121,8 +121,8 @@ fn killed_at_random() {
     witness.finish(&house, &outs);
 }
 
-/// The same at every system call that changes or syncs a file, one after the other; and with an error of the disk in the
-/// place of the end. Where strace can do it.
+/// The same at every system call that changes or syncs a file, one after the other; and with an error of the disk in
+/// the place of the end. Where strace can do it.
 #[test]
 fn ended_at_every_step() {
     let house = with_ca();
@@ -162,8 +162,8 @@ fn ended_at_every_step() {
     witness.finish(&house, &outs);
 }
 
-/// What SIGKILL can't show: a file is synced before it takes its name, and the folder after that, before anything else is
-/// written or said.
+/// What SIGKILL can't show: a file is synced before it takes its name, and the folder after that, before anything else
+/// is written or said.
 #[test]
 fn synced_in_order() {
     let house = with_ca();

@@ -21,13 +21,17 @@ pub fn revoke(args: &RevokeArgs) -> Result<u8, Report> {
     let (certificate, _) = find(&directory, &args.which)?;
     let serial = certificate.serial().ok_or_else(|| Report::new(IO, "a certificate without a serial number", None))?;
     let mut revoked = Revoked::load(&directory)?;
-    if let Some(Entry { time, reason, .. }) = revoked.find(serial) {
-        return print(&format!("{serial} is revoked already, since {time} ({})\n", reason.name()));
-    }
-    let entry = Entry { serial, time: Moment::now()?, reason: args.reason };
-    revoked.add(&directory, entry)?;
-    let told =
-        print(&format!("revoked {serial} ({}, {})\n", certificate.common_name().escape_debug(), args.reason.name()));
+    let told = match revoked.find(serial) {
+        // The one before may have been stopped before it made the list.
+        Some(Entry { time, reason, .. }) => {
+            print(&format!("{serial} is revoked already, since {time} ({})\n", reason.name()))
+        }
+        None => {
+            revoked.add(&directory, Entry { serial, time: Moment::now()?, reason: args.reason })?;
+            let name = certificate.common_name();
+            print(&format!("revoked {serial} ({}, {})\n", name.escape_debug(), args.reason.name()))
+        }
+    };
     // Whether anybody reads what we print or not.
     let (number, _) = make_list(&directory, &revoked, CRL_DAYS).map_err(|report| report.with_hint(AGAIN))?;
     told?;
@@ -44,8 +48,8 @@ pub fn crl(args: &CrlArgs) -> Result<u8, Report> {
     let own = directory.file(CRL);
     // Its usual place may be given as well.
     let is_own = |out: &std::path::Path| {
-        let folders = (out.parent().map(fs::canonicalize), fs::canonicalize(directory.path()));
-        matches!(folders, (Some(Ok(out)), Ok(own)) if out == own) && out.file_name() == own.file_name()
+        let folders = (fs::canonicalize(files::folder_of(out)), fs::canonicalize(directory.path()));
+        matches!(folders, (Ok(out), Ok(own)) if out == own) && out.file_name() == own.file_name()
     };
     let elsewhere = args.out.as_deref().filter(|out| !is_own(out));
     let output = elsewhere.map(|out| Output::check(out, directory.path(), "X509 CRL")).transpose()?;
