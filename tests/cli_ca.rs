@@ -240,6 +240,37 @@ fn revoked() {
     assert_eq!(code(&inside.current_dir(house.path("ca")).output().expect("run")), 0);
 }
 
+/// The verifier of this crate agrees with openssl about chains and lists.
+#[test]
+fn webpki_agrees() {
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+    use webpki::{EndEntityCert, KeyUsage, RevocationOptionsBuilder, anchor_from_trusted_cert, ring};
+
+    let house = with_ca();
+    for who in ["alice", "bob"] {
+        ok(&house, &issue(&format!("{who}.key.pub"), &format!("{who}.pem"), &["--dns", "a.example"]));
+    }
+    ok(&house, &["ca", "revoke", "ca", "bob.pem"]);
+    let root = CertificateDer::from_pem_file(house.path("ca/ca.pem")).expect("root");
+    let anchors = [anchor_from_trusted_cert(&root).expect("an anchor")];
+    let list = CertificateRevocationListDer::from_pem_file(house.path("ca/ca.crl")).expect("list");
+    let list = webpki::OwnedCertRevocationList::from_der(&list).expect("a list").into();
+    for (who, right) in [("alice", Ok(())), ("bob", Err(webpki::Error::CertRevoked))] {
+        let chain = CertificateDer::from_pem_file(house.path(&format!("{who}.pem"))).expect("chain");
+        let leaf = EndEntityCert::try_from(&chain).expect("a leaf");
+        for usage in [KeyUsage::client_auth(), KeyUsage::server_auth()] {
+            let lists = [&list];
+            let options = RevocationOptionsBuilder::new(&lists).expect("lists");
+            let options = options.with_expiration_policy(webpki::ExpirationPolicy::Enforce).build();
+            let algorithms = [ring::ED25519];
+            let now = UnixTime::now();
+            let verified = leaf.verify_for_usage(&algorithms, &anchors, &[], now, usage, Some(options), None);
+            assert_eq!(verified.map(|_| ()), right, "{who}");
+        }
+    }
+}
+
 /// Every type of key that a CA may have, made by openssl.
 #[test]
 fn keys_of_openssl() {
