@@ -6,6 +6,8 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use countersign::crypto::suite::Suite;
 use countersign::session::Padding;
 
+use crate::ca::args::CaArgs;
+
 /// Mutual authentication and an encrypted stream over TCP: two services that know for certain who is at the other end.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
@@ -26,6 +28,7 @@ pub enum Command {
     Inspect(InspectArgs),
     Demo(DemoArgs),
     Bench(BenchArgs),
+    Ca(CaArgs),
 }
 
 /// Make an identity: FILE (private, readable by you only) and FILE.pub; print the fingerprint. With --network, make a network key.

@@ -1,8 +1,9 @@
-//! The program: keys, a responder, an initiator, a decoder, and a demonstration that needs nothing set up.
+//! The program: keys, a responder, an initiator, a decoder, a CA, and a demonstration that needs nothing set up.
 #![forbid(unsafe_code)]
 
 mod args;
 mod bench;
+mod ca;
 mod certificates;
 mod check;
 mod connect;
@@ -12,7 +13,6 @@ mod inspect;
 mod keylog;
 mod keys;
 mod known;
-
 mod log;
 mod metrics;
 mod own;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Demo(args) => block_on(FEW_THREADS, demo::run(args)),
         Command::Bench(args) => block_on(None, bench::run(args)),
+        Command::Ca(args) => ca::run(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
