@@ -2,6 +2,8 @@
 
 #[cfg(feature = "std")]
 mod address;
+#[cfg(feature = "x509")]
+mod authority;
 mod combine;
 mod conditions;
 mod date;
