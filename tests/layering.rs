@@ -69,6 +69,8 @@ fn the_core_is_without_io() {
         "src/identity/agent.rs",
         "src/identity/file.rs",
         "src/trust/file.rs",
+        "src/trust/known",
+        "src/trust/load.rs",
     ];
     for path in found.iter().filter(|path| !outside.iter().any(|folder| path.starts_with(folder))) {
         let text = fs::read_to_string(path).expect("source");

@@ -189,7 +189,7 @@ impl fmt::Display for ParseKeyError {
         f.write_str(match self {
             ParseKeyError::Empty => "no key: expected a line `ssh-ed25519 AAAA... comment`",
             ParseKeyError::NotEd25519 => {
-                "expected a line that starts with `ssh-ed25519`; other key types and options are not supported"
+                "expected a line that starts with `ssh-ed25519`; other key types are not supported"
             }
             ParseKeyError::Malformed => "the base64 after `ssh-ed25519` is not an Ed25519 public key; was it cut?",
             ParseKeyError::Weak => "the key is weak: of small order, not canonical or not a point of the curve",
