@@ -2,7 +2,6 @@
 #![allow(missing_docs)]
 
 use std::fs;
-use std::future::Future;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -259,6 +258,10 @@ fn a_hundred_thousand_keys() {
     let start = Instant::now();
     let trust = TrustFile::parse(&text).expect("trust");
     println!("{} keys loaded in {:?}", trust.len(), start.elapsed());
+    let bytes: Vec<_> = text.lines().map(|line| *line.parse::<PublicKey>().expect("key").as_bytes()).collect();
+    let start = Instant::now();
+    let good = bytes.iter().filter(|bytes| PublicKey::from_bytes(bytes).is_ok()).count();
+    println!("of that {:?} to check that {good} keys are points", start.elapsed());
     let known = [request(last, "x"), request(key(1), "x")];
     for request in &known {
         let start = Instant::now();
