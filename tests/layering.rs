@@ -72,6 +72,8 @@ fn the_core_is_without_io() {
         "src/trust/x509/load.rs",
         "src/reload.rs",
         "src/clock.rs",
+        "src/trust/known",
+        "src/trust/load.rs",
     ];
     for path in found.iter().filter(|path| !outside.iter().any(|folder| path.starts_with(folder))) {
         let text = fs::read_to_string(path).expect("source");

@@ -1,35 +1,43 @@
-//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `ssh-ed25519 AAAA... name` a line,
-//! blank lines and lines that start with `#` passed over. The comment of a key is its name. Options are not supported.
+//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `[options] ssh-ed25519 AAAA... name` a line, blank lines and lines
+//! that start with `#` passed over. The comment of a key is its name.
+//!
+//! Options are separated by commas, their values are in quotes, and all of them have to hold: `from="10.0.0.0/8,!10.9.0.0/16"` (addresses),
+//! `services="db-*,!db-test"` (services), `expiry-time="20271231"` (`YYYYMMDD[HHMM[SS]][Z]`, in UTC with and without `Z`), `cert-authority`
+//! (the key is that of a CA: peers with certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
 
+use std::boxed::Box;
 use std::collections::HashMap;
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::format;
+use std::path::Path;
 use std::string::String;
+use std::vec::Vec;
 
-use crate::identity::{ParseKeyError, PublicKey, parse_line};
+use crate::identity::{PublicKey, parse_line};
+use crate::trust::combine::most_telling;
+use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
+use crate::trust::known_as::{KnownAs, known_as};
+use crate::trust::load::{Cause, Problem, TrustFileError, TrustLineError, lines, read};
+use crate::trust::options::{OptionError, Options, parse, split};
 
-/// Trusts the keys of a file, for every service, in both directions, and nobody else.
+/// Trusts the keys of a file, and nobody else; without options for every service and in both directions. Where several lines are about a peer, the first
+/// that accepts it decides.
 #[derive(Clone, Debug)]
 pub struct TrustFile {
-    names: HashMap<PublicKey, Option<String>>,
+    source: String,
+    lines: Vec<Line>,
+    /// The first and the last line of each key.
+    keys: HashMap<PublicKey, (usize, usize)>,
+    authorities: Vec<(usize, PublicKey)>,
 }
 
-/// Why a trust file could not be loaded.
-#[derive(Debug)]
-pub struct TrustFileError {
-    path: PathBuf,
-    cause: Cause,
-}
-
-#[derive(Debug)]
-enum Cause {
-    Io(io::Error),
-    NotText,
-    Writable(u32),
-    Line(usize, ParseKeyError),
+#[derive(Clone, Debug)]
+struct Line {
+    number: usize,
+    name: Option<String>,
+    conditions: Option<Box<Conditions>>,
+    /// The next line with the same key.
+    next: Option<usize>,
 }
 
 impl TrustFile {
@@ -39,101 +47,149 @@ impl TrustFile {
     /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TrustFileError> {
         let path = path.as_ref();
-        let error = |cause| TrustFileError { path: path.into(), cause };
-        check_permissions(path).map_err(error)?;
-        let bytes = fs::read(path).map_err(|cause| error(Cause::Io(cause)))?;
-        let text = String::from_utf8(bytes).map_err(|_| error(Cause::NotText))?;
-        Self::parse(&text).map_err(|(line, cause)| error(Cause::Line(line, cause)))
+        let text = read(WHAT, path)?;
+        Self::load(format!("{}", path.display()), &text)
+            .map_err(|error| TrustFileError::new(WHAT, path, Cause::Line(error)))
     }
 
     /// Parses the text of a trust file.
     ///
     /// # Errors
     /// The number of the first bad line, counted from 1, and what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, (usize, ParseKeyError)> {
-        let mut names = HashMap::new();
-        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (key, comment) = parse_line(line).map_err(|error| (index + 1, error))?;
-            let name = if comment.is_empty() { None } else { Some(comment.into()) };
-            names.entry(key).or_insert(name);
-        }
-        Ok(TrustFile { names })
+    pub fn parse(text: &str) -> Result<Self, TrustLineError> {
+        Self::load(format!("the {WHAT}"), text)
     }
 
-    /// How many keys it trusts.
+    fn load(source: String, text: &str) -> Result<Self, TrustLineError> {
+        let mut file = TrustFile { source, lines: Vec::new(), keys: HashMap::new(), authorities: Vec::new() };
+        for line in lines(text) {
+            let (number, line) = line?;
+            file.add(number, line).map_err(|problem| TrustLineError::new(number, problem))?;
+        }
+        Ok(file)
+    }
+
+    fn add(&mut self, number: usize, line: &str) -> Result<(), Problem> {
+        let (options, key) = parse_options(line).map_err(Problem::Option)?;
+        let (key, comment) = parse_line(key).map_err(Problem::Key)?;
+        let name = if comment.is_empty() { None } else { Some(comment.into()) };
+        let index = self.lines.len();
+        let is_authority = options.as_ref().is_some_and(|options| options.is_authority);
+        let conditions = options.map(|options| Box::new(options.conditions));
+        self.lines.push(Line { number, name, conditions, next: None });
+        if is_authority {
+            self.authorities.push((index, key));
+        } else {
+            self.link(index, key);
+        }
+        Ok(())
+    }
+
+    /// Appends the line to those of its key.
+    fn link(&mut self, index: usize, key: PublicKey) {
+        let (_, last) = self.keys.entry(key).or_insert((index, index));
+        if let Some(before) = self.lines.get_mut(*last).filter(|_| *last != index) {
+            before.next = Some(index);
+        }
+        *last = index;
+    }
+
+    /// How many keys it trusts, those of CAs included.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.keys.len() + self.authorities.len()
     }
 
     /// Whether it trusts nobody.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
+
+    /// The lines that are about the peer, in order: those of a key that it is known by, and if that is its own, those of the CAs.
+    fn lines_about(&self, known: &KnownAs, request: &Request) -> Vec<usize> {
+        let first = self.keys.get(&known.key).map(|(first, _)| *first);
+        let next = |index: &usize| self.lines.get(*index).and_then(|line| line.next);
+        let mut found: Vec<usize> = core::iter::successors(first, next).collect();
+        #[cfg(feature = "x509")]
+        if known.key == *request.public_key() && matches!(request.credential, crate::identity::Credential::X509(_)) {
+            found.extend(self.authorities.iter().map(|(index, _)| *index));
+            found.sort_unstable();
+        }
+        found
+    }
+
+    /// What a line says about a peer that it is about.
+    fn ask(&self, index: usize, request: &Request) -> Option<Decision> {
+        let line = self.lines.get(index)?;
+        let rule = format!("{}, line {}", self.source, line.number);
+        let grant = match self.authority(index) {
+            Some(key) => match verify(key, request) {
+                Ok(grant) => {
+                    Grant { rule: line.name.as_ref().map_or(rule.clone(), |name| format!("{rule} ({name})")), ..grant }
+                }
+                Err(why) => return Some(Decision::not_trusted().because(format!("{rule}: {why}"))),
+            },
+            None => Grant { name: line.name.clone(), rule, ..Grant::default() },
+        };
+        Some(match &line.conditions {
+            Some(conditions) => conditions.apply(request, grant),
+            None => Decision::Accept(grant),
+        })
+    }
+
+    fn authority(&self, index: usize) -> Option<&PublicKey> {
+        let place = self.authorities.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.authorities.get(place).map(|(_, key)| key)
+    }
+
+    fn decision(&self, request: &Request) -> Decision {
+        let mut denials = Vec::new();
+        for known in known_as(request) {
+            for index in self.lines_about(&known, request) {
+                match self.ask(index, request) {
+                    Some(Decision::Refuse(denial)) => denials.push(denial),
+                    Some(Decision::Accept(mut grant)) => {
+                        known.hand_on(&mut grant);
+                        return Decision::Accept(grant);
+                    }
+                    None => {}
+                }
+            }
+        }
+        if denials.is_empty() {
+            return Decision::not_trusted().because(format!("no line of {} is about the peer", self.source));
+        }
+        Decision::Refuse(most_telling("", denials))
+    }
+}
+
+#[cfg(feature = "x509")]
+fn verify(key: &PublicKey, request: &Request) -> Result<Grant, String> {
+    crate::trust::x509::verify_with_key(key, request)
+}
+
+/// No line is that of a CA in a build without certificates.
+#[cfg(not(feature = "x509"))]
+fn verify(_: &PublicKey, _: &Request) -> Result<Grant, String> {
+    Err("this build has no certificates".into())
 }
 
 impl Trust for TrustFile {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
-        match self.names.get(request.public_key()) {
-            Some(name) => Decision::Accept(Grant { name: name.clone(), ..Grant::default() }).ready(),
-            None => Decision::not_trusted().ready(),
-        }
+        self.decision(request).ready()
     }
 }
 
-#[cfg(unix)]
-fn check_permissions(path: &Path) -> Result<(), Cause> {
-    use std::os::unix::fs::MetadataExt;
-    let mode = fs::metadata(path).map_err(Cause::Io)?.mode() & 0o7777;
-    if mode & 0o002 != 0 { Err(Cause::Writable(mode)) } else { Ok(()) }
-}
-
-#[cfg(not(unix))]
-fn check_permissions(_: &Path) -> Result<(), Cause> {
-    Ok(())
-}
-
-impl std::error::Error for TrustFileError {}
-
-impl fmt::Display for TrustFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match &self.cause {
-            Cause::Io(error) => write!(f, "can't read the trust file {path}: {error}"),
-            Cause::NotText => write!(f, "the trust file {path} is not UTF-8 text"),
-            Cause::Writable(mode) => {
-                write!(
-                    f,
-                    "the trust file {path} can be written by anyone (permissions {mode:04o}): run `chmod o-w` on it"
-                )
-            }
-            Cause::Line(line, error) => write!(f, "the trust file {path}, line {line}: {error}"),
-        }
+/// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed as one.
+fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
+    if ["ssh-", "ecdsa-", "sk-", "-----BEGIN"].iter().any(|start| line.starts_with(start)) {
+        return Ok((None, line));
     }
+    let (written, key) = split(line)?;
+    let options = parse(written)?;
+    if key.is_empty() { Err(OptionError::NoKey) } else { Ok((Some(options), key)) }
 }
+
+const WHAT: &str = "trust file";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
-
-    #[test]
-    fn comments_blank_lines_and_names() {
-        let text = std::format!("# peers\n\n \t\r\n{KEY} alice of the lab\r\n  # end\n{KEY} again");
-        let trust = TrustFile::parse(&text).unwrap();
-        assert_eq!(trust.len(), 1);
-        assert_eq!(trust.names[&KEY.parse().unwrap()].as_deref(), Some("alice of the lab"));
-        assert!(TrustFile::parse("").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_bad_line_is_an_error_with_its_number() {
-        let text = std::format!("# one\n{KEY}\nfrom=\"::1\" {KEY}\n");
-        assert_eq!(TrustFile::parse(&text).unwrap_err(), (3, ParseKeyError::NotEd25519));
-        assert_eq!(TrustFile::parse("\n\nssh-ed25519 AAAA x").unwrap_err(), (3, ParseKeyError::Malformed));
-    }
-}
+mod tests;

@@ -9,7 +9,13 @@ mod decision;
 #[cfg(feature = "std")]
 mod file;
 mod function;
+#[cfg(feature = "std")]
+mod known;
 mod known_as;
+#[cfg(feature = "std")]
+mod load;
+#[cfg(feature = "std")]
+mod options;
 mod pattern;
 mod pinned;
 #[cfg(feature = "x509")]
@@ -22,8 +28,12 @@ pub use conditions::Conditions;
 pub use date::{ParseTimeError, parse_time};
 pub use decision::{Decision, DecisionFuture, Denial, Direction, Grant, Request, Trust, Watcher};
 #[cfg(feature = "std")]
-pub use file::{TrustFile, TrustFileError};
+pub use file::TrustFile;
 pub use function::{AsyncFunction, Function, from_async_fn, from_fn};
+#[cfg(feature = "std")]
+pub use known::{FirstUse, Known, KnownPeers};
+#[cfg(feature = "std")]
+pub use load::{TrustFileError, TrustLineError};
 pub use pattern::{ParsePatternError, Pattern, PatternList};
 pub use pinned::Pinned;
 #[cfg(feature = "x509")]

@@ -2,11 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign::PublicKey;
-use countersign::identity::Credential;
 use countersign::trust::{Decision, DecisionFuture, Known, KnownPeers, Request, Trust};
 
 use crate::args::ConnectArgs;
@@ -32,7 +31,7 @@ impl Place {
     /// Trusts who is known at this place, and notes who answers.
     pub fn trust(&self, file: &Path) -> Result<impl Trust + use<>, Report> {
         let known = KnownPeers::open(file).map_err(|error| Report::new(IO, error, None))?;
-        Ok(Noting { inner: known.trust(&self.host, self.port), known, place: self.clone() })
+        Ok(Noting { inner: known.trust(&self.host, self.port), file: file.into(), known, place: self.clone() })
     }
 
     /// After a call that failed: goes on if the peer is new and a person says yes. `Ok(false)` if that was not the reason.
@@ -122,8 +121,22 @@ fn answer(terminal: &File, text: &str, fingerprint: &str) -> std::io::Result<boo
 /// Notes who answered, for what is said afterwards.
 struct Noting<T> {
     inner: T,
+    file: PathBuf,
     known: KnownPeers,
     place: Place,
+}
+
+impl<T> Noting<T> {
+    /// The known key vouches for the one that answered, which takes its place in the file.
+    fn replace(&self, old: &PublicKey, new: &PublicKey) {
+        let Place { host, port, .. } = &self.place;
+        let (was, is) = (old.fingerprint(), new.fingerprint());
+        log::line(format!("the peer has a new key, {is}, for which the known one, {was}, vouches"));
+        match KnownPeers::replace(&self.file, host, *port, old, new) {
+            Ok(()) => log::line(format!("{} has the new key now", self.file.display())),
+            Err(error) => log::line(format!("warning: {} keeps the old key: {error}", self.file.display())),
+        }
+    }
 }
 
 impl<T: Trust> Trust for Noting<T> {
@@ -133,19 +146,10 @@ impl<T: Trust> Trust for Noting<T> {
             let key = *request.public_key();
             let seen = self.known.check(&self.place.host, self.place.port, &key);
             *self.place.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, seen));
-            match (&decision, &request.credential) {
-                (Decision::Accept(_), Credential::RawKey(_)) | (Decision::Refuse(_), _) => decision,
-                (Decision::Accept(grant), _) => {
-                    if let Some(old) = grant.predecessor {
-                        log::line(format!(
-                            "the peer has a new key, {}, for which the known one, {}, vouches",
-                            key.fingerprint(),
-                            old.fingerprint()
-                        ));
-                    }
-                    decision
-                }
+            if let Decision::Accept(grant) = &decision {
+                grant.predecessor.into_iter().for_each(|old| self.replace(&old, &key));
             }
+            decision
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Files that are watched while the program runs, and what is said about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use countersign::Reload;
 use countersign::reload::{LoadError, ReloadEvent, ReloadStats};
@@ -37,9 +37,4 @@ pub fn watch<T: Send + Sync + 'static>(
     let reload = Reload::new(files, load, tell).map_err(|error| Report::new(IO, error, None))?;
     let stats = reload.clone();
     Ok((reload, Watched { what, stats: Box::new(move || stats.stats()) }))
-}
-
-/// The paths of what is there.
-pub fn paths<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
-    files.into_iter().map(Path::to_path_buf).collect()
 }
