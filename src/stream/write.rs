@@ -184,7 +184,7 @@ impl WriteState {
         Ok(())
     }
 
-    /// Seals an alert and tries once to hand it on.
+    /// Seals an alert, once, and tries to hand it on; what the transport does not take goes with the next try.
     pub(crate) fn try_alert<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -192,9 +192,9 @@ impl WriteState {
         alert: Alert,
         text: &str,
     ) {
-        if self.seal_alert(alert, text).is_ok() {
-            let _ = self.poll_flush(io, cx);
-        }
+        let _ = self.seal_alert(alert, text);
+        let _ = self.poll_drain(io, cx);
+        let _ = Pin::new(io).poll_flush(cx);
     }
 
     /// The session is over: the key is wiped.
