@@ -1,5 +1,5 @@
-//! Patterns for texts and for the names in certificates, as in ssh: `*` is any run of characters, `?` is one character, and in a list `!` before a
-//! pattern takes out what it matches, wherever it stands.
+//! Patterns for texts and for the names in certificates, as in ssh: `*` is any run of characters, `?` is one character,
+//! and in a list `!` before a pattern takes out what it matches, wherever it stands.
 
 use core::fmt;
 use core::str::{Chars, FromStr};
@@ -104,8 +104,9 @@ impl PatternList {
         text.len() <= MAX_TEXT_LEN && !found(true) && found(false)
     }
 
-    /// Whether a name of a certificate matches: DNS names without regard to case, others exactly; and none but a pattern of its sort or `*` lets a
-    /// name in. A wildcard name matches no list with `!`, since it might stand for what is taken out.
+    /// Whether a name of a certificate matches: DNS names without regard to case, others exactly; and none but a
+    /// pattern of its sort or `*` lets a name in. A wildcard name matches no list with `!`, since it might stand for
+    /// what is taken out.
     pub fn matches_name(&self, name: &Name) -> bool {
         let mut let_in = self.0.iter().filter(|entry| !entry.negated && entry.pattern.is_for(name));
         let is_wildcard = matches!(name, Name::Dns(text) if text.contains('*'));
@@ -134,7 +135,8 @@ impl Pattern {
     }
 }
 
-/// Whether all of `text` matches `pattern`. Goes back to the last `*` only, so that the time is at most the product of the lengths.
+/// Whether all of `text` matches `pattern`. Goes back to the last `*` only, so that the time is at most the product of
+/// the lengths.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
