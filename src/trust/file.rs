@@ -7,7 +7,7 @@
 //! certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
 
 use std::boxed::Box;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::format;
 use std::path::Path;
 use std::string::String;
@@ -97,12 +97,13 @@ impl TrustFile {
 
     /// How many keys it trusts, those of CAs included.
     pub fn len(&self) -> usize {
-        self.keys.len() + self.authorities.len()
+        let authorities: HashSet<&PublicKey> = self.authorities.iter().map(|(_, key)| key).collect();
+        self.keys.len() + authorities.len()
     }
 
     /// Whether it trusts nobody.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.lines.is_empty()
     }
 
     /// The lines that are about the peer, in order.

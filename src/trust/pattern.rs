@@ -129,7 +129,7 @@ impl Pattern {
                 let pattern = self.0.strip_suffix('.').unwrap_or(&self.0).to_ascii_lowercase();
                 text.len() <= MAX_TEXT_LEN && glob(&pattern, &text)
             }
-            Name::Ip(address) => glob(&self.0.to_ascii_lowercase(), &alloc::format!("{address}")),
+            Name::Ip(address) => glob(&self.0.to_ascii_lowercase(), &alloc::format!("{}", address.to_canonical())),
             Name::Uri(text) => self.matches(text),
         }
     }
@@ -285,7 +285,9 @@ mod tests {
             ("spiffe://prod/*", "spiffe://PROD/db", false),
             ("10.0.0.*", "10.0.0.7", true),
             ("10.0.0.*", "10.0.0.evil.example", false),
-            ("2001:db8:*", "2001:db8::1", true),
+            ("2001:DB8:*", "2001:db8::1", true),
+            ("10.0.0.*", "::ffff:10.0.0.7", true),
+            ("*,!10.0.0.*", "::ffff:10.0.0.7", false),
             ("*", "spiffe://x/y", true),
             ("*,!*evil*", "spiffe://evil/y", false),
             // It covers db.prod.example too.
