@@ -13,7 +13,7 @@ use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::identity::{PublicKey, parse_line};
+use crate::identity::{Credential, PublicKey, parse_line};
 use crate::trust::combine::most_telling;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
@@ -111,8 +111,7 @@ impl TrustFile {
         let first = self.keys.get(request.public_key()).map(|(first, _)| *first);
         let next = |index: &usize| self.lines.get(*index).and_then(|line| line.next);
         let mut found: Vec<usize> = core::iter::successors(first, next).collect();
-        #[cfg(feature = "x509")]
-        if matches!(request.credential, crate::identity::Credential::X509(_)) {
+        if !matches!(request.credential, Credential::RawKey(_)) {
             found.extend(self.authorities.iter().map(|(index, _)| *index));
             found.sort_unstable();
         }
