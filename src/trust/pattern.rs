@@ -236,6 +236,36 @@ mod tests {
         }
     }
 
+    /// Every pattern and text of up to five characters, against the definition.
+    #[test]
+    fn short_patterns_match_as_defined() {
+        fn defined(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern, text) {
+                ([], _) => text.is_empty(),
+                ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| defined(rest, &text[skip..])),
+                ([wanted, rest @ ..], [c, after @ ..]) => (*wanted == b'?' || wanted == c) && defined(rest, after),
+                _ => false,
+            }
+        }
+        let texts = words("ab");
+        for pattern in words("ab*?") {
+            for text in &texts {
+                let expected = defined(pattern.as_bytes(), text.as_bytes());
+                assert_eq!(glob(&pattern, text), expected, "{pattern} for {text}");
+            }
+        }
+    }
+
+    fn words(letters: &str) -> Vec<std::string::String> {
+        let mut words = std::vec![std::string::String::new()];
+        let mut done = 0;
+        while let Some(word) = words.get(done).filter(|word| word.len() < 5).cloned() {
+            words.extend(letters.chars().map(|letter| std::format!("{word}{letter}")));
+            done += 1;
+        }
+        words
+    }
+
     #[test]
     fn a_list_takes_out_wherever_the_exclamation_mark_stands() {
         for text in ["db-*,metrics,!db-test", "!db-test,db-*,metrics"] {
