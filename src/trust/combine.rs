@@ -32,14 +32,14 @@ pub struct Except<T, U> {
     except: U,
 }
 
-/// Accepts what one of the rules accepts. They are asked in order, each once the one before has refused; the first that accepts decides. If none
-/// does, the refusal that tells the peer most is given. Without rules nobody is accepted.
+/// Accepts what one of the rules accepts. They are asked in order, each once the one before has refused; the first that
+/// accepts decides. If none does, the refusal that tells the peer most is given. Without rules nobody is accepted.
 pub fn any_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AnyOf {
     AnyOf(rules.into_iter().collect())
 }
 
-/// Accepts what all of the rules accept. They are asked in order, until one refuses. The grants become one: the first name and the first predecessor,
-/// the names of all, and the earliest end. Without rules nobody is accepted.
+/// Accepts what all of the rules accept. They are asked in order, until one refuses. The grants become one: the first
+/// name and the first predecessor, the names of all, and the earliest end. Without rules nobody is accepted.
 pub fn all_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AllOf {
     AllOf(rules.into_iter().collect())
 }
@@ -51,8 +51,9 @@ pub trait TrustExt: Trust + Sized {
         When { rule: self, conditions }
     }
 
-    /// Refuses what `except` accepts, and else decides as this does. Who is listed in `except` should be so for good: where it has an end and there is no
-    /// clock, it accepts nobody, and so refuses nobody here; and live sessions are not looked at again when a time comes from which it accepts more.
+    /// Refuses what `except` accepts, and else decides as this does. Who is listed in `except` should be so for good:
+    /// where it has an end and there is no clock, it accepts nobody, and so refuses nobody here; and live sessions are
+    /// not looked at again when a time comes from which it accepts more.
     fn except<U: Trust>(self, except: U) -> Except<Self, U> {
         Except { rule: self, except }
     }
@@ -150,7 +151,8 @@ impl<T: Trust, U: Trust> Trust for Except<T, U> {
     }
 }
 
-/// Of several refusals the first that tells the peer more than that its key is not trusted; its rule becomes that of all.
+/// Of several refusals the first that tells the peer more than that its key is not trusted; its rule becomes that of
+/// all.
 pub(crate) fn most_telling(before: &str, denials: Vec<Denial>) -> Denial {
     let shown: Vec<&str> = denials.iter().map(|denial| &*denial.rule).take(MAX_SHOWN).collect();
     let more = if denials.len() > MAX_SHOWN { "; ..." } else { "" };

@@ -1,18 +1,19 @@
-//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `[options] ssh-ed25519 AAAA... name` a line, blank lines and lines
-//! that start with `#` passed over. The comment of a key is its name.
+//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `[options] ssh-ed25519 AAAA... name` a
+//! line, blank lines and lines that start with `#` passed over. The comment of a key is its name.
 //!
-//! Options are separated by commas, their values are in quotes, and all of them have to hold: `from="10.0.0.0/8,!10.9.0.0/16"` (addresses),
-//! `services="db-*,!db-test"` (services), `expiry-time="20271231"` (`YYYYMMDD[HHMM[SS]][Z]`, in UTC with and without `Z`), `cert-authority`
-//! (the key is that of a CA: peers with certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
+//! Options are separated by commas, their values are in quotes, and all of them have to hold:
+//! `from="10.0.0.0/8,!10.9.0.0/16"` (addresses), `services="db-*,!db-test"` (services), `expiry-time="20271231"`
+//! (`YYYYMMDD[HHMM[SS]][Z]`, in UTC with and without `Z`), `cert-authority` (the key is that of a CA: peers with
+//! certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
 
 use std::boxed::Box;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::format;
 use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::identity::{PublicKey, parse_line};
+use crate::identity::{Credential, PublicKey, parse_line};
 use crate::trust::combine::most_telling;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
@@ -20,8 +21,8 @@ use crate::trust::known_as::{KnownAs, known_as};
 use crate::trust::load::{Cause, Problem, TrustFileError, TrustLineError, lines, read};
 use crate::trust::options::{OptionError, Options, parse, split};
 
-/// Trusts the keys of a file, and nobody else; without options for every service and in both directions. Where several lines are about a peer, the first
-/// that accepts it decides.
+/// Trusts the keys of a file, and nobody else; without options for every service and in both directions. Where several
+/// lines are about a peer, the first that accepts it decides.
 #[derive(Clone, Debug)]
 pub struct TrustFile {
     source: String,
@@ -44,7 +45,8 @@ impl TrustFile {
     /// Loads a file. A single bad line refuses the whole file, so that nobody is left out or let in by a slip.
     ///
     /// # Errors
-    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can write.
+    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can
+    /// write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TrustFileError> {
         let path = path.as_ref();
         let text = read(WHAT, path)?;
@@ -96,12 +98,13 @@ impl TrustFile {
 
     /// How many keys it trusts, those of CAs included.
     pub fn len(&self) -> usize {
-        self.keys.len() + self.authorities.len()
+        let authorities: HashSet<&PublicKey> = self.authorities.iter().map(|(_, key)| key).collect();
+        self.keys.len() + authorities.len()
     }
 
     /// Whether it trusts nobody.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.lines.is_empty()
     }
 
     /// The lines that are about the peer, in order: those of a key that it is known by, and if that is its own, those of the CAs.
@@ -109,8 +112,12 @@ impl TrustFile {
         let first = self.keys.get(&known.key).map(|(first, _)| *first);
         let next = |index: &usize| self.lines.get(*index).and_then(|line| line.next);
         let mut found: Vec<usize> = core::iter::successors(first, next).collect();
+<<<<<<< HEAD
         #[cfg(feature = "x509")]
         if known.key == *request.public_key() && matches!(request.credential, crate::identity::Credential::X509(_)) {
+=======
+        if !matches!(request.credential, Credential::RawKey(_)) {
+>>>>>>> b1dfdd8a23db4329e0f4732bf17ac20fa207ab50
             found.extend(self.authorities.iter().map(|(index, _)| *index));
             found.sort_unstable();
         }
@@ -179,7 +186,8 @@ impl Trust for TrustFile {
     }
 }
 
-/// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed as one.
+/// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed
+/// as one.
 fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
     if ["ssh-", "ecdsa-", "sk-", "-----BEGIN"].iter().any(|start| line.starts_with(start)) {
         return Ok((None, line));

@@ -1,5 +1,5 @@
-//! Patterns for texts and for the names in certificates, as in ssh: `*` is any run of characters, `?` is one character, and in a list `!` before a
-//! pattern takes out what it matches, wherever it stands.
+//! Patterns for texts and for the names in certificates, as in ssh: `*` is any run of characters, `?` is one character,
+//! and in a list `!` before a pattern takes out what it matches, wherever it stands.
 
 use core::fmt;
 use core::str::{Chars, FromStr};
@@ -104,8 +104,9 @@ impl PatternList {
         text.len() <= MAX_TEXT_LEN && !found(true) && found(false)
     }
 
-    /// Whether a name of a certificate matches: DNS names without regard to case, others exactly; and none but a pattern of its sort or `*` lets a
-    /// name in. A wildcard name matches no list with `!`, since it might stand for what is taken out.
+    /// Whether a name of a certificate matches: DNS names without regard to case, others exactly; and none but a
+    /// pattern of its sort or `*` lets a name in. A wildcard name matches no list with `!`, since it might stand for
+    /// what is taken out.
     pub fn matches_name(&self, name: &Name) -> bool {
         let mut let_in = self.0.iter().filter(|entry| !entry.negated && entry.pattern.is_for(name));
         let is_wildcard = matches!(name, Name::Dns(text) if text.contains('*'));
@@ -128,13 +129,14 @@ impl Pattern {
                 let pattern = self.0.strip_suffix('.').unwrap_or(&self.0).to_ascii_lowercase();
                 text.len() <= MAX_TEXT_LEN && glob(&pattern, &text)
             }
-            Name::Ip(address) => glob(&self.0.to_ascii_lowercase(), &alloc::format!("{address}")),
+            Name::Ip(address) => glob(&self.0.to_ascii_lowercase(), &alloc::format!("{}", address.to_canonical())),
             Name::Uri(text) => self.matches(text),
         }
     }
 }
 
-/// Whether all of `text` matches `pattern`. Goes back to the last `*` only, so that the time is at most the product of the lengths.
+/// Whether all of `text` matches `pattern`. Goes back to the last `*` only, so that the time is at most the product of
+/// the lengths.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
@@ -234,6 +236,36 @@ mod tests {
         }
     }
 
+    /// Every pattern and text of up to five characters, against the definition.
+    #[test]
+    fn short_patterns_match_as_defined() {
+        fn defined(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern, text) {
+                ([], _) => text.is_empty(),
+                ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| defined(rest, &text[skip..])),
+                ([wanted, rest @ ..], [c, after @ ..]) => (*wanted == b'?' || wanted == c) && defined(rest, after),
+                _ => false,
+            }
+        }
+        let texts = words("ab");
+        for pattern in words("ab*?") {
+            for text in &texts {
+                let expected = defined(pattern.as_bytes(), text.as_bytes());
+                assert_eq!(glob(&pattern, text), expected, "{pattern} for {text}");
+            }
+        }
+    }
+
+    fn words(letters: &str) -> Vec<std::string::String> {
+        let mut words = std::vec![std::string::String::new()];
+        let mut done = 0;
+        while let Some(word) = words.get(done).filter(|word| word.len() < 5).cloned() {
+            words.extend(letters.chars().map(|letter| std::format!("{word}{letter}")));
+            done += 1;
+        }
+        words
+    }
+
     #[test]
     fn a_list_takes_out_wherever_the_exclamation_mark_stands() {
         for text in ["db-*,metrics,!db-test", "!db-test,db-*,metrics"] {
@@ -283,7 +315,9 @@ mod tests {
             ("spiffe://prod/*", "spiffe://PROD/db", false),
             ("10.0.0.*", "10.0.0.7", true),
             ("10.0.0.*", "10.0.0.evil.example", false),
-            ("2001:db8:*", "2001:db8::1", true),
+            ("2001:DB8:*", "2001:db8::1", true),
+            ("10.0.0.*", "::ffff:10.0.0.7", true),
+            ("*,!10.0.0.*", "::ffff:10.0.0.7", false),
             ("*", "spiffe://x/y", true),
             ("*,!*evil*", "spiffe://evil/y", false),
             // It covers db.prod.example too.

@@ -118,5 +118,6 @@ fn an_authority_is_no_peer() {
     assert_eq!(denial.rule, "no line of the trust file is about the peer");
     // A line of its own makes it one.
     let both = TrustFile::parse(&format!("cert-authority {KEY} CA\n{KEY} host")).unwrap();
+    assert_eq!(both.len(), 2);
     assert_eq!(both.decision(&request("")).rule(), "the trust file, line 2");
 }
