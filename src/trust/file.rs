@@ -112,12 +112,7 @@ impl TrustFile {
         let first = self.keys.get(&known.key).map(|(first, _)| *first);
         let next = |index: &usize| self.lines.get(*index).and_then(|line| line.next);
         let mut found: Vec<usize> = core::iter::successors(first, next).collect();
-<<<<<<< HEAD
-        #[cfg(feature = "x509")]
-        if known.key == *request.public_key() && matches!(request.credential, crate::identity::Credential::X509(_)) {
-=======
-        if !matches!(request.credential, Credential::RawKey(_)) {
->>>>>>> b1dfdd8a23db4329e0f4732bf17ac20fa207ab50
+        if known.key == *request.public_key() && !matches!(request.credential, Credential::RawKey(_)) {
             found.extend(self.authorities.iter().map(|(index, _)| *index));
             found.sort_unstable();
         }
