@@ -12,6 +12,7 @@ import certs
 import chains
 import conformance
 import countersign as cs
+import x509
 from countersign import P, L, D, MLKEM, X25519, Direction, Fail, Initiator, Responder, frame, u8, u16, u32
 
 ALERT_NAMES = {v: k for k, v in cs.ALERTS.items()}
@@ -1574,6 +1575,7 @@ def files():
             "negative/handshake.json": text(NEGATIVE_NOTES, negative_handshakes()),
             "negative/records.json": text(RECORD_NOTES, negative_records()),
             "negative/rekey.json": text(NEGATIVE_REKEY_NOTES, negative_rekeys()),
+            "x509.json": x509.text(),
             "conformance.json": frozen()}
 
 
