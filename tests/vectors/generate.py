@@ -484,7 +484,7 @@ class Negatives:
 
     def add(self, tag, comment, victim, stage, expect, layer, last=None, *, forge=None, peer_key=None, untrusted=False,
             expected="peer", context=b"", peer_context=None, services=None, service=b"", same_seed=False, suites=(1,),
-            peer_suites=None, network_key=None, peer_network_key="same", **peer):
+            peer_suites=None, network_key=None, peer_network_key="same", flags=(), **peer):
         """stage: number of correct frames before the last one; last(next correct frame, peer, victim) makes the last one."""
         label = f"negative {len(self.cases)}"
         with_mlkem, peer_suites = any(map(cs.hybrid, suites)), peer_suites or suites
@@ -500,8 +500,8 @@ class Negatives:
             trusted.append(expected)
         elif expected == "peer":
             expected = peer_key if victim == "initiator" and not untrusted else None
-        case = hexed({"comment": f"{tag}: {comment}", "tag": tag, "victim": victim, "suites": suites, "network_key": network_key,
-                      "context": context,
+        case = hexed({"comment": f"{tag}: {comment}", "tag": tag, "flags": flags, "victim": victim, "suites": suites,
+                      "network_key": network_key, "context": context,
                       "service": service.decode() if victim == "initiator" else "", "seed": seed, "randomness": draws,
                       "expected_peer": expected, "trusted": trusted, "services": services})
         v = make_victim(case)
@@ -876,7 +876,7 @@ def negative_chains(add_):
             leaf(k, between), certs.Party("Between", certs.Ed25519("Between"), issuer_name="Leaf"), certs.Party("Leaf", certs.Ed25519("Leaf"), root))),
     }
     for victim, message in (("initiator", "AUTH_R"), ("responder", "AUTH_I")):
-        tamper = lambda tag, what, expect, layer, **kw: add_(tag, f"{message}, X.509: {what}", victim, 1, expect, layer, **kw)
+        tamper = lambda tag, what, expect, layer, **kw: add_(tag, f"{message}, X.509: {what}", victim, 1, expect, layer, flags=["x509"], **kw)
         for (tag, what), make in shapes.items():
             def credential(seed, make=make):
                 k = certs.Seeded(seed)
@@ -900,7 +900,7 @@ def negative_chains(add_):
                same_seed=True, forge=lambda s: {"credential": right(s)})
         tamper("HS-15" if victim == "initiator" else "HS-26", "the leaf's key is not trusted", *(
             ("refused", "policy") if victim == "initiator" else ("verdict:1", "policy")), untrusted=True, forge=lambda s: {"credential": right(s)})
-    add_("HS-15", "AUTH_R, X.509: a trusted key, but not the expected one", "initiator", 1, "refused", "policy", expected="other",
+    add_("HS-15", "AUTH_R, X.509: a trusted key, but not the expected one", "initiator", 1, "refused", "policy", expected="other", flags=["x509"],
          forge=lambda s: {"credential": block(chains.join(certs.chain(leaf(certs.Seeded(s), between), between)), 2)})
 
 
@@ -1521,6 +1521,7 @@ NEGATIVE_NOTES = {
     "services": "null: any service is offered",
     "suites": "the victim's: of an initiator the offer, of a responder its preference",
     "network_key": "of the victim, or null",
+    "x509": "the peer presents a credential of kind 2",
     "silent": "expect: a responder with a network key sends nothing at all, discards what follows and is never established",
     "layer": "frame: type or length; message: what does not parse, and versions; network: the tag of the network key, wrong or where none is "
              "known; credential: ID-1, ID-2, ID-4 to ID-7; agreement: suites, encapsulation keys, echoes, zero secrets; aead; rekey: RK-2 to RK-6; confirmation; signature; policy: own key, expected, trusted, services, refusals; session: wrong "
