@@ -2,6 +2,7 @@
 // CAs, revocation lists [ID-9] and predecessors [ID-11]. Written from protocol-spec.md and RFC 5280; as [ID-7] leaves one
 // path, there is nothing to search. Signatures other than Ed25519 are left to node:crypto.
 import crypto from 'node:crypto';
+import net from 'node:net';
 
 const MAX_CERTIFICATES = 8;
 const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE] = [1, 2, 3, 4, 6, 0x17, 0x18, 0x30];
@@ -283,6 +284,13 @@ export function parse(data) {
 export function fromPem(text) {
   const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((b) => Buffer.from(b.replace(/-----[A-Z ]*-----/g, ''), 'base64'));
+}
+
+// What somebody calls a peer, as a name of a certificate.
+export function nameOf(text) {
+  if (text.includes('://')) return `uri:${text}`;
+  if (net.isIPv4(text)) return `ip:${text}`;
+  return net.isIPv6(text) ? `ip:${new URL(`http://[${text}]`).hostname.slice(1, -1)}` : `dns:${text}`;
 }
 
 // ---- Decisions: null, or the class of the reason ----

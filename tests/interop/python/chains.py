@@ -1,6 +1,8 @@
 """Certificates as credentials: a strict reader of DER, and what sections 7.1 and 7.2 ask of a chain before anybody believes it."""
+import base64
 import datetime
 import ipaddress
+import re
 
 MAX_CERTIFICATES = 8
 ED25519, SAN = "1.3.101.112", "2.5.29.17"
@@ -247,6 +249,22 @@ def split(data):
     if len(found) > MAX_CERTIFICATES:
         raise NotAChain("ID-5", "too many certificates")
     return found
+
+
+def from_pem(text):
+    """The certificates, in DER."""
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----", text)
+    return [base64.b64decode(b) for b in blocks]
+
+
+def name_of(text):
+    """What somebody calls a peer, as a name of a certificate."""
+    if "://" in text:
+        return "uri:" + text
+    try:
+        return "ip:" + str(ipaddress.ip_address(text))
+    except ValueError:
+        return "dns:" + text
 
 
 def join(certificates): return b"".join(len(c).to_bytes(2, "big") + c for c in certificates)
