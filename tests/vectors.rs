@@ -437,8 +437,8 @@ fn negative_rekeys_are_refused() {
 #[test]
 fn negative_handshakes_are_refused() {
     let cases = load("negative/handshake");
-    assert!(cases.len() >= 517);
-    assert_eq!(cases.iter().filter(|case| flag(case, "x509")).count(), 117);
+    assert!(cases.len() >= 539);
+    assert_eq!(cases.iter().filter(|case| flag(case, "x509")).count(), 139);
     for case in &cases {
         // Without the feature the kind is unknown, and refused as what is wrong with a chain is; what comes later can't be reached.
         let decoded = case["layer"] != "credential" || case["expect"] != "malformed";
@@ -619,7 +619,7 @@ mod x509 {
     #[test]
     fn chains_are_decided() {
         let cases = load("x509");
-        assert!(cases.len() >= 150);
+        assert!(cases.len() >= 156);
         let mut wrong = Vec::new();
         for case in &cases {
             let direction = if case["role"] == "initiator" { Direction::Inbound } else { Direction::Outbound };

@@ -48,7 +48,7 @@ def oid(text):
 
 
 def time(t): return tlv(0x17, t.strftime("%y%m%d%H%M%SZ").encode()) if t.year < 2050 else tlv(0x18, t.strftime("%Y%m%d%H%M%SZ").encode())
-def name(common): return seq(tlv(0x31, seq(oid("2.5.4.3"), tlv(0x0C, common.encode()))))
+def name(common): return seq() if common == "" else seq(tlv(0x31, seq(oid("2.5.4.3"), tlv(0x0C, common.encode()))))
 
 
 def alt(text):

@@ -821,6 +821,15 @@ def negative_chains(add_):
     def algorithm(oid, *parameters, key=None, unused=0):
         return lambda k: certs.seq(certs.seq(certs.oid(oid), *parameters), certs.bits(k.public() if key is None else key(k), unused))
 
+    def built(version=certs.tlv(0xA0, certs.integer(2)), serial=certs.integer(7), begin=certs.time(certs.FROM), extensions=certs.seq(*certs.LEAF),
+              more=b"", signature=None, after=b""):
+        """A leaf of the root, of these parts."""
+        def make(k, c, d):
+            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), certs.name("Leaf"),
+                            k.spki(), certs.tlv(0xA3, extensions), more)
+            return field(certs.seq(tbs, root.key.algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
+        return make
+
     shapes = {  # tag, what: from the key, a right leaf and its one issuer, to credential_data
         ("ID-4", "a raw key of 32 bytes as a chain"): lambda k, c, d: k.public(),
         ("ID-4", "one byte"): lambda k, c, d: b"\0",
@@ -847,6 +856,17 @@ def negative_chains(add_):
         ("ID-4", "a length that is not the shortest, in the second certificate"): lambda k, c, d: field(c) + field(recoded(d)),
         ("ID-4", "an indefinite length"): lambda k, c, d: field(b"\x30\x80" + c[4:] + b"\0\0"),
         ("ID-4", "a certificate list"): lambda k, c, d: field(root.revoke()),
+        ("ID-4", "version 4"): built(version=certs.tlv(0xA0, certs.integer(3))),
+        ("ID-4", "a serial number that is not the shortest"): built(serial=certs.tlv(2, b"\0\7")),
+        ("ID-4", "a serial number without bytes"): built(serial=certs.tlv(2)),
+        ("ID-4", "the beginning of the validity has no seconds"): built(begin=certs.tlv(0x17, b"2001010000Z")),
+        ("ID-4", "the beginning of the validity has an offset"): built(begin=certs.tlv(0x17, b"200101000000+0000")),
+        ("ID-4", "critical is 0x01"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.tlv(1, b"\1"), certs.octets(b"\5\0")))),
+        ("ID-4", "an extension has a surplus element"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.octets(b"\5\0"), certs.octets()))),
+        ("ID-4", "the part that is signed has a surplus element"): built(more=certs.integer(1)),
+        ("ID-4", "an element after the signature"): built(after=certs.integer(1)),
+        ("ID-4", "no signature"): built(signature=b""),
+        ("ID-4", "a signature that is no BIT STRING"): built(signature=certs.octets(bytes(64))),
         ("ID-5", "9 certificates"): lambda k, c, d: chains.join(certs.chain(leaf(k, steps[-1]), *steps[:0:-1])),
         ("ID-5", "9 certificates, and the last is the root"): lambda k, c, d: chains.join(certs.chain(leaf(k, steps[-2]), *steps[-2::-1])),
     }
