@@ -261,6 +261,12 @@ def successions(c):
     c.by_key("the second certificate is not valid yet", [after(x := Party("Before", old, valid=FUTURE)), x], [old])
     c.by_key("the second certificate's signature is wrong", [after(x := Party("Before", old, edit=flip)), x], [old])
     c.by_key("the second certificate is signed by another key", [after(x := Party("Before", old, root, extensions=LEAF)), x], [old])
+    for what, extensions in (("has a key usage without keyCertSign", (basic(), key_usage(DIGITAL_SIGNATURE))),
+                             ("has an unknown critical extension", (extension("1.3.6.1.4.1.99999.1", b"\5\0", True),)),
+                             ("says that it is no CA", (basic(False),)), ("has another purpose", (extended(CODE_SIGNING, critical=True),)),
+                             ("has name constraints that the leaf breaks", (*CA, constraints(permitted=["dns:example.org"])))):
+        x = Party("Before", old, extensions=extensions)
+        c.by_key(f"the second certificate {what}", [after(x, extensions=(*use, alt_names("dns:example.net"))), x], [old])
     c.by_key("the first second", [after(valid=(START, START + DAY)), before], [old])
     c.by_key("the last second", [after(valid=(START - DAY, START)), before], [old])
     c.by_key("a second too early", [after(valid=(START + SECOND, START + DAY)), before], [old], "not yet valid")
