@@ -599,11 +599,13 @@ mod x509 {
         let block = |der: &[u8]| -> String {
             let mut text = String::new();
             for group in der.chunks(3) {
-                let value = group.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+                let value =
+                    group.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
                 text.extend((0..=group.len()).map(|k| char::from(DIGITS[(value >> (18 - 6 * k) & 63) as usize])));
                 text.extend((group.len()..3).map(|_| '='));
             }
-            let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("text")).collect();
+            let lines: Vec<&str> =
+                text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("text")).collect();
             format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
         };
         certificates.iter().map(|der| block(der)).collect()

@@ -1,6 +1,7 @@
 """Decisions about chains: `--out DIR` writes x509.json, `--check DIR` compares it. generate.py does both as well. Each case is decided by
 ../interop/python/authority.py before it is written, and most of those by CAs by the command `openssl verify` too if `--openssl` is given."""
 import argparse
+import base64
 import datetime
 import json
 import pathlib
@@ -224,7 +225,6 @@ def by_authorities(c):
     c.by_ca("the list's signature is wrong", [one], [root], "bad revocation list", crls=[root.revoke(stranger, edit=flip_last)])
     c.by_ca("the list is signed by another key", [one], [root], "bad revocation list", crls=[root.revoke(stranger, key=Ed25519("Other"))])
     c.by_ca("the list's signature is S + L", [one], [root], "bad revocation list", crls=[root.revoke(stranger, edit=beyond)])
-    p = Party("Root", Ed25519("Root"), extensions=(basic(), key_usage(KEY_CERT_SIGN)))
     q = Party("Between", Ed25519("Between"), root, extensions=(basic(), key_usage(KEY_CERT_SIGN)))
     c.by_ca("the intermediate's key usage has no cRLSign", [leaf(q), q], [root], "bad revocation list", crls=lists)
     c.by_ca("an RSA root's list", [leaf(rsa)], [rsa], crls=[rsa.revoke(stranger)])
@@ -326,7 +326,6 @@ def openssl():
     with tempfile.TemporaryDirectory() as folder:
         def pem(name, label, ders):
             file = pathlib.Path(folder) / name
-            import base64
             file.write_text("".join(f"-----BEGIN {label}-----\n{base64.encodebytes(d).decode()}-----END {label}-----\n" for d in ders))
             return str(file)
         for n, case in enumerate(cases(), 1):

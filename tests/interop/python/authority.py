@@ -1,7 +1,5 @@
 """Decisions about chains: by CAs with their revocation lists [ID-9], and by a predecessor [ID-11]. Written from sections 7.1 and 7.2 and from
 RFC 5280, section 6; as [ID-7] leaves one path, there is nothing to search."""
-import ipaddress
-
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
@@ -183,7 +181,7 @@ KNOWN = {"leaf": {BASIC, KEY_USAGE, EXTENDED, SAN}, "ca": {BASIC, KEY_USAGE, EXT
 def check_path(path, anchor, role, now, lists, stale):
     """path: the leaf first, up to the certificate that the anchor issued."""
     issuers = [*path[1:], anchor]
-    for n, (certificate, issuer) in enumerate(zip(path, issuers)):
+    for certificate, issuer in zip(path, issuers):
         need(certificate.algorithm == certificate.inner_algorithm
              and verifies(issuer.spki, certificate.algorithm, certificate.signature, certificate.tbs), "bad signature")
     for certificate in (*path, anchor):
