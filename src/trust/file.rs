@@ -1,10 +1,4 @@
-//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `[options] ssh-ed25519 AAAA... name` a
-//! line, blank lines and lines that start with `#` passed over. The comment of a key is its name.
-//!
-//! Options are separated by commas, their values are in quotes, and all of them have to hold:
-//! `from="10.0.0.0/8,!10.9.0.0/16"` (addresses), `services="db-*,!db-test"` (services), `expiry-time="20271231"`
-//! (`YYYYMMDD[HHMM[SS]][Z]`, in UTC with and without `Z`), `cert-authority` (the key is that of a CA: peers with
-//! certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
+//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`, with options before the key.
 
 use std::boxed::Box;
 use std::collections::{HashMap, HashSet};
@@ -20,8 +14,21 @@ use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
 use crate::trust::load::{Cause, Problem, TrustFileError, TrustLineError, lines, read};
 use crate::trust::options::{OptionError, Options, parse, split};
 
-/// Trusts the keys of a file, and nobody else; without options for every service and in both directions. Where several
-/// lines are about a peer, the first that accepts it decides.
+/// Trusts the keys of a file in the format of OpenSSH's `authorized_keys`, and nobody else: `[options] ssh-ed25519
+/// AAAA... name` on each line, blank lines and lines that start with `#` passed over. The comment of a key is its name.
+///
+/// Without options a key is trusted for every service and in both directions. Options are separated by commas, their
+/// values are in quotes, with `\"` for a quote, and all of them have to hold:
+///
+/// * `from="10.0.0.0/8,!10.9.0.0/16,::1"`: the peer has such an address, as an
+/// [`AddressList`](crate::trust::AddressList). * `services="db-*,!db-test"`: the service is one of these, as a
+/// [`PatternList`](crate::trust::PatternList). * `expiry-time="20271231"`: until then; `YYYYMMDD`, `YYYYMMDDHHMM` or
+/// `YYYYMMDDHHMMSS`, in UTC with and without a final `Z` (sshd   takes the zone of the machine without). *
+/// `cert-authority`: the key is that of a CA. Peers with certificates by it are trusted, and the key itself is not. *
+/// `names="*.example.org,spiffe://prod/*"`, beside `cert-authority`: a name in the certificate is one of these, and
+/// only such names   become names of the peer.
+///
+/// Where several lines are about a peer, the first that accepts it decides.
 #[derive(Clone, Debug)]
 pub struct TrustFile {
     source: String,
