@@ -21,12 +21,13 @@ use crate::trust::options::{OptionError, Options, parse, split};
 /// values are in quotes, with `\"` for a quote, and all of them have to hold:
 ///
 /// * `from="10.0.0.0/8,!10.9.0.0/16,::1"`: the peer has such an address, as an
-/// [`AddressList`](crate::trust::AddressList). * `services="db-*,!db-test"`: the service is one of these, as a
-/// [`PatternList`](crate::trust::PatternList). * `expiry-time="20271231"`: until then; `YYYYMMDD`, `YYYYMMDDHHMM` or
-/// `YYYYMMDDHHMMSS`, in UTC with and without a final `Z` (sshd   takes the zone of the machine without). *
-/// `cert-authority`: the key is that of a CA. Peers with certificates by it are trusted, and the key itself is not. *
-/// `names="*.example.org,spiffe://prod/*"`, beside `cert-authority`: a name in the certificate is one of these, and
-/// only such names   become names of the peer.
+///   [`AddressList`](crate::trust::AddressList).
+/// * `services="db-*,!db-test"`: the service is one of these, as a [`PatternList`](crate::trust::PatternList).
+/// * `expiry-time="20271231"`: until then; `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, in UTC with and without a
+///   final `Z` (without it sshd takes the zone of the machine).
+/// * `cert-authority`: the key is that of a CA. Peers with certificates by it are trusted, and the key itself is not.
+/// * `names="*.example.org,spiffe://prod/*"`, beside `cert-authority`: a name in the certificate is one of these, and
+///   only such names become names of the peer.
 ///
 /// Where several lines are about a peer, the first that accepts it decides.
 #[derive(Clone, Debug)]
