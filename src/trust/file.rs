@@ -3,8 +3,10 @@
 use std::boxed::Box;
 use std::collections::{HashMap, HashSet};
 use std::format;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::string::String;
+use std::thread;
 use std::vec::Vec;
 
 use crate::identity::{Credential, PublicKey, parse_line};
@@ -48,6 +50,15 @@ struct Line {
     next: Option<usize>,
 }
 
+struct Parsed {
+    key: PublicKey,
+    is_authority: bool,
+    line: Line,
+}
+
+/// A line with its number.
+type Numbered<'a> = Result<(usize, &'a str), TrustLineError>;
+
 impl TrustFile {
     /// Loads a file. A single bad line refuses the whole file, so that nobody is left out or let in by a slip.
     ///
@@ -71,27 +82,21 @@ impl TrustFile {
 
     fn load(source: String, text: &str) -> Result<Self, TrustLineError> {
         let mut file = TrustFile { source, lines: Vec::new(), keys: HashMap::new(), authorities: Vec::new() };
-        for line in lines(text) {
-            let (number, line) = line?;
-            file.add(number, line).map_err(|problem| TrustLineError::new(number, problem))?;
+        let lines: Vec<_> = lines(text).collect();
+        for parsed in parse_all(&lines)? {
+            file.add(parsed);
         }
         Ok(file)
     }
 
-    fn add(&mut self, number: usize, line: &str) -> Result<(), Problem> {
-        let (options, key) = parse_options(line).map_err(Problem::Option)?;
-        let (key, comment) = parse_line(key).map_err(Problem::Key)?;
-        let name = if comment.is_empty() { None } else { Some(comment.into()) };
+    fn add(&mut self, Parsed { key, is_authority, line }: Parsed) {
         let index = self.lines.len();
-        let is_authority = options.as_ref().is_some_and(|options| options.is_authority);
-        let conditions = options.map(|options| Box::new(options.conditions));
-        self.lines.push(Line { number, name, conditions, next: None });
+        self.lines.push(line);
         if is_authority {
             self.authorities.push((index, key));
         } else {
             self.link(index, key);
         }
-        Ok(())
     }
 
     /// Appends the line to those of its key.
@@ -183,6 +188,42 @@ impl Trust for TrustFile {
     }
 }
 
+/// Parses the lines, or finds the first bad one. Most of the time goes into decoding the points that the keys are, so
+/// that many lines are shared between two threads.
+fn parse_all(lines: &[Numbered<'_>]) -> Result<Vec<Parsed>, TrustLineError> {
+    let (here, there) = lines.split_at(if lines.len() < MANY { lines.len() } else { lines.len() / 2 });
+    if there.is_empty() {
+        return here.iter().map(Parsed::new).collect();
+    }
+    thread::scope(|scope| {
+        let parse_there = || there.iter().map(Parsed::new).collect::<Result<Vec<_>, _>>();
+        let other = thread::Builder::new().spawn_scoped(scope, parse_there);
+        let mut parsed = here.iter().map(Parsed::new).collect::<Result<Vec<_>, _>>()?;
+        parsed.extend(match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+            // There are no threads to be had.
+            Err(_) => parse_there()?,
+        });
+        Ok(parsed)
+    })
+}
+
+impl Parsed {
+    fn new(numbered: &Numbered<'_>) -> Result<Self, TrustLineError> {
+        let (number, line) = numbered.clone()?;
+        Self::parse(number, line).map_err(|problem| TrustLineError::new(number, problem))
+    }
+
+    fn parse(number: usize, line: &str) -> Result<Self, Problem> {
+        let (options, key) = parse_options(line).map_err(Problem::Option)?;
+        let (key, comment) = parse_line(key).map_err(Problem::Key)?;
+        let name = if comment.is_empty() { None } else { Some(comment.into()) };
+        let is_authority = options.as_ref().is_some_and(|options| options.is_authority);
+        let conditions = options.map(|options| Box::new(options.conditions));
+        Ok(Parsed { key, is_authority, line: Line { number, name, conditions, next: None } })
+    }
+}
+
 /// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed
 /// as one.
 fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
@@ -195,6 +236,8 @@ fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
 }
 
 const WHAT: &str = "trust file";
+/// From so many lines on a second thread is worth its while.
+const MANY: usize = 4_096;
 
 #[cfg(test)]
 mod tests;
