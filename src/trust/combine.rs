@@ -34,6 +34,19 @@ pub struct Except<T, U> {
 
 /// Accepts what one of the rules accepts. They are asked in order, each once the one before has refused; the first that
 /// accepts decides. If none does, the refusal that tells the peer most is given. Without rules nobody is accepted.
+///
+/// ```
+/// use countersign::PeerId;
+/// use countersign::trust::{Conditions, Direction, PatternList, Pinned, Trust, TrustExt, any_of};
+///
+/// let alice: PeerId = "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ".parse()?;
+/// let bob: PeerId = "SHA256:wM1mMxwoOGGNZzG8fO1X0SsHo3jvW9ErXmbYpUBBkYQ".parse()?;
+/// let guests = Conditions::new().services(PatternList::parse("web-*,!web-admin")?).direction(Direction::Inbound);
+/// let rules: [Box<dyn Trust>; 2] = [Box::new(Pinned::new([alice])), Box::new(Pinned::new([bob]).when(guests))];
+/// let trust = any_of(rules);
+/// # let _ = trust;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn any_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AnyOf {
     AnyOf(rules.into_iter().collect())
 }
