@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use crate::error::Reason;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Denial, Grant, Request, Trust, Watcher};
+#[cfg(feature = "std")]
+use crate::trust::notifier::{Notified, Notifier};
 
 /// Made by [`any_of`].
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub fn any_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AnyOf {
 }
 
 /// Accepts what all of the rules accept. They are asked in order, until one refuses. The grants become one: the first
-/// name and the first predecessor, the names of all, and the earliest end. Without rules nobody is accepted.
+/// name and the first predecessor, the names that all of those give that give any, and the earliest end. Without rules nobody is accepted.
 pub fn all_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AllOf {
     AllOf(rules.into_iter().collect())
 }
@@ -62,6 +64,12 @@ pub trait TrustExt: Trust + Sized {
     /// Accepts what this accepts while the conditions hold.
     fn when(self, conditions: Conditions) -> When<Self> {
         When { rule: self, conditions }
+    }
+
+    /// Lets `notifier` tell when decisions of this may have changed: then the peers of live sessions are decided about again.
+    #[cfg(feature = "std")]
+    fn notified_by(self, notifier: &Notifier) -> Notified<Self> {
+        Notified::new(self, notifier)
     }
 
     /// Refuses what `except` accepts, and else decides as this does. Who is listed in `except` should be so for good:
@@ -89,6 +97,10 @@ impl Trust for AnyOf {
                         denials.push(denial);
                     }
                 }
+            }
+            // One that could not answer might have accepted.
+            if let Some(busy) = denials.iter().find(|denial| denial.refusal.reason == Reason::Busy) {
+                return Decision::Refuse(busy.clone());
             }
             Decision::Refuse(most_telling(&format!("none of {} accepts", self.0.len()), denials))
         })
@@ -153,6 +165,8 @@ impl<T: Trust, U: Trust> Trust for Except<T, U> {
                     Decision::not_trusted().because("excepted from what is accepted")
                 }
                 Decision::Accept(Grant { rule, .. }) => Decision::not_trusted().because(format!("except: {rule}")),
+                // Whether it is excepted is not known.
+                busy @ Decision::Refuse(_) if is_busy(&busy) => busy,
                 Decision::Refuse(_) => decision,
             }
         })
@@ -177,12 +191,18 @@ pub(crate) fn most_telling(before: &str, denials: Vec<Denial>) -> Denial {
     Denial { refusal: refusal.unwrap_or_else(|| crate::error::Refusal::new(Reason::NotTrusted, "")), rule }
 }
 
+/// Whether nothing was decided.
+fn is_busy(decision: &Decision) -> bool {
+    matches!(decision, Decision::Refuse(denial) if denial.refusal.reason == Reason::Busy)
+}
+
 fn merge(mut whole: Grant, other: &Grant) -> Grant {
     whole.name = whole.name.or_else(|| other.name.clone());
-    for name in &other.names {
-        if !whole.names.contains(name) {
-            whole.names.push(name.clone());
-        }
+    // Names that one of the rules did not let through are not brought back by another.
+    if whole.names.is_empty() {
+        whole.names.clone_from(&other.names);
+    } else if !other.names.is_empty() {
+        whole.names.retain(|name| other.names.contains(name));
     }
     if let Some(until) = other.until {
         whole.limit(until);
