@@ -7,8 +7,8 @@ use std::vec::Vec;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
-use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::crypto::signature::PublicKey;
@@ -52,7 +52,8 @@ impl Anchor {
         })
     }
 
-    /// An Ed25519 key as a CA: whatever it has signed, under the name that the certificate calls it by. `issuer` is that name in DER.
+    /// An Ed25519 key as a CA: whatever it has signed, under the name that the certificate calls it by. `issuer` is
+    /// that name in DER.
     pub(super) fn of_key(key: &PublicKey, issuer: &[u8]) -> Option<Self> {
         let subject = AnyRef::try_from(issuer).ok()?.value().to_vec();
         let (start, bits): (&[u8], _) = (&ED25519_KEY, key.as_bytes());
@@ -67,13 +68,29 @@ impl Anchor {
 /// The content of a subject public key info for Ed25519, up to the key (RFC 8410, section 4).
 const ED25519_KEY: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Whether a certificate lists a purpose among its extended key usages.
+/// Whether a certificate lists a purpose among its extended key usages. They are compared as bytes: the arcs of a
+/// purpose under a UUID don't fit into
+/// what `ObjectIdentifier` holds.
 pub(super) fn has_purpose(certificate: &CertificateDer<'_>, purpose: &[u8]) -> bool {
-    use x509_cert::ext::pkix::ExtendedKeyUsage;
-    let Ok(parsed) = Certificate::from_der(certificate) else { return false };
-    let Ok(Some((_, ExtendedKeyUsage(listed)))) = parsed.tbs_certificate().get_extension() else { return false };
-    listed.iter().map(ObjectIdentifier::as_bytes).any(|listed| listed == purpose)
+    let listed = || -> x509_cert::der::Result<bool> {
+        let parsed = Certificate::from_der(certificate)?;
+        let mut extensions = parsed.tbs_certificate().extensions().into_iter().flatten();
+        let Some(usage) = extensions.find(|extension| extension.extn_id.as_bytes() == EXTENDED_KEY_USAGE) else {
+            return Ok(false);
+        };
+        let mut reader = SliceReader::new(AnyRef::from_der(usage.extn_value.as_bytes())?.value())?;
+        while !reader.is_finished() {
+            if AnyRef::decode(&mut reader)?.value() == purpose {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    listed().unwrap_or(false)
 }
+
+/// id-ce-extKeyUsage, 2.5.29.37, as the content of an OID in DER.
+const EXTENDED_KEY_USAGE: [u8; 3] = [0x55, 0x1d, 0x25];
 
 /// The Ed25519 key of a certificate, if it is one.
 pub(super) fn ed25519_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
