@@ -10,7 +10,7 @@ mod files;
 mod init;
 mod issue;
 mod list;
-mod moment;
+pub mod moment;
 mod names;
 mod request;
 mod revoke;
