@@ -76,13 +76,17 @@ impl Pki {
 
     /// Signs a request for a key.
     fn sign(&self, issuer: &str, name: &str, extensions: &str) {
+        self.sign_for(issuer, name, extensions, "7");
+    }
+
+    fn sign_for(&self, issuer: &str, name: &str, extensions: &str, days: &str) {
         let file = |end: &str| format!("{name}.{end}");
         let [key, csr, pem, ext] = ["key", "csr", "pem", "ext"].map(file);
         self.write(&ext, extensions);
         self.openssl(&["req", "-new", "-key", &key, "-subj", &format!("/CN={name}"), "-out", &csr]);
         let [ca, ca_key] = [format!("{issuer}.pem"), format!("{issuer}.key")];
         let mut args = vec!["x509", "-req", "-in", &csr, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
-        args.extend(["-days", "7", "-sha256", "-extfile", &ext, "-out", &pem]);
+        args.extend(["-days", days, "-sha256", "-extfile", &ext, "-out", &pem]);
         self.openssl(&args);
     }
 
@@ -201,6 +205,27 @@ fn an_rsa_root_and_an_intermediate() {
     assert_eq!(check(&trust[2..]).0, 0);
     let (exit, said) = check(&trust[2..4]);
     assert!(exit == 3 && said.contains("no revocation list of its issuer"), "{said}");
+}
+
+/// Who has an expired certificate is told so, by its own side at the start and by the other in the handshake.
+#[test]
+fn an_expired_certificate() {
+    let pki = Pki::new();
+    pki.root("root", P256);
+    ["alice", "bob"].iter().for_each(|name| pki.leaf("root", name));
+    pki.write("fresh.pem", &pki.read("bob.pem"));
+    ["alice", "bob"].iter().for_each(|name| pki.sign_for("root", name, LEAF, "0"));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let trust = ["--ca", "root.pem"];
+    for (server, exit, trusting) in [("bob.pem", 3, &trust[..]), ("fresh.pem", 4, &["--peer", "bob.key.pub"][..])] {
+        let key = pki.0.run(&["id", "bob.key"]);
+        pki.write("bob.key.pub", text(&key.stdout).lines().next().expect("a line"));
+        let serve = pki.serve(&[&trust[..], &["--cert", server]].concat());
+        let refused = pki.connect("alice", &serve.address, &[trusting, &["--cert", "alice.pem"]].concat());
+        let said = text(&refused.stderr);
+        assert!(said.contains("warning: the certificate alice.pem expired at 20"), "{said}");
+        assert!(code(&refused) == exit && said.contains("certificate expired"), "{said}");
+    }
 }
 
 /// A list of version 1 is not one that can be used, and the message says what to do.
