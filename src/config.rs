@@ -235,7 +235,7 @@ impl Config {
     /// This configuration for one handshake: signer, key and certificate belong together and stay the same.
     pub(crate) fn current(&self) -> Self {
         let mut config = self.clone();
-        if let Some(signer) = self.signer.current() {
+        while let Some(signer) = config.signer.current() {
             config.public_key = signer.public_key();
             config.signer = signer;
         }

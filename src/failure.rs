@@ -79,7 +79,9 @@ impl From<Error> for Fault {
 
 /// What an authenticated peer is told about the end of our trust: it always says something.
 fn why(refusal: &Refusal) -> String {
-    if refusal.text.is_empty() { refusal.to_string() } else { refusal.text.clone() }
+    let text = if refusal.text.is_empty() { refusal.to_string() } else { refusal.text.clone() };
+    // What the wire does not carry is cut here rather than failing to say anything.
+    Refusal::new(refusal.reason, &text).text
 }
 
 fn kind(error: &Error) -> io::ErrorKind {

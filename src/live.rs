@@ -21,6 +21,19 @@ pub(crate) struct Live {
     sessions: Mutex<Sessions>,
 }
 
+/// Where a reader of the book runs: the number of a runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) u64);
+
+/// An accepted peer, as it was asked about.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) request: Request,
+    pub(crate) until: Option<Duration>,
+    /// How many changes there had been when trust was asked.
+    pub(crate) changes: u64,
+}
+
 /// Ends a session from outside.
 pub(crate) trait Revoke: Send + Sync {
     /// Ends it; wakes whoever reads or writes.
@@ -39,8 +52,9 @@ struct Sessions {
     next: u64,
     /// At so many entries those of sessions that are gone are thrown away.
     sweep_at: usize,
-    /// Somebody reads the book, and looks into it again at this time.
-    served: bool,
+    /// Where somebody reads the book: one in each runtime that has sessions in it.
+    readers: Vec<Place>,
+    /// When it is looked into again.
     planned: Duration,
 }
 
@@ -50,7 +64,7 @@ struct News(Mutex<Heard>);
 #[derive(Default)]
 struct Heard {
     changes: u64,
-    reader: Option<Waker>,
+    readers: Vec<Waker>,
 }
 
 impl Live {
@@ -59,8 +73,13 @@ impl Live {
         let weak: Weak<News> = Arc::downgrade(&news);
         let watcher: Weak<dyn Watcher> = weak;
         let changes = trust.watch(&watcher);
-        let sessions =
-            Sessions { entries: HashMap::new(), next: 0, sweep_at: MIN_SWEEP, served: false, planned: Duration::MAX };
+        let sessions = Sessions {
+            entries: HashMap::new(),
+            next: 0,
+            sweep_at: MIN_SWEEP,
+            readers: Vec::new(),
+            planned: Duration::MAX,
+        };
         Arc::new(Live { trust, changes, news, sessions: Mutex::new(sessions) })
     }
 
@@ -73,15 +92,10 @@ impl Live {
         self.news.heard().changes
     }
 
-    /// Enters a session whose peer was decided about after so many changes. Returns whether somebody has to be found who reads the book: the caller is to see
+    /// Enters a session whose peer was decided about. Returns whether somebody has to be found who reads the book at this place: the caller is to see
     /// to it, and to say [`Live::left`] when he is gone.
-    pub(crate) fn enter(
-        &self,
-        request: Request,
-        until: Option<Duration>,
-        changes: u64,
-        session: Weak<dyn Revoke>,
-    ) -> bool {
+    pub(crate) fn enter(&self, accepted: Accepted, session: Weak<dyn Revoke>, place: Place) -> bool {
+        let Accepted { request, mut until, changes } = accepted;
         if !self.changes && until.is_none() {
             return false;
         }
@@ -89,34 +103,42 @@ impl Live {
         if sessions.entries.len() >= sessions.sweep_at {
             sessions.sweep();
         }
+        // Trust has changed between the decision and this: it is due at once. A change from now on finds the session in the book.
+        if changes != self.changes() {
+            until = Some(Duration::ZERO);
+        }
         let number = sessions.next;
         sessions.next += 1;
         sessions.entries.insert(number, Arc::new(Entry { request, until: Mutex::new(until), session }));
-        let unserved = !std::mem::replace(&mut sessions.served, true);
+        let unserved = !sessions.readers.contains(&place);
+        if unserved {
+            sessions.readers.push(place);
+        }
         let sooner = until.is_some_and(|until| until < sessions.planned);
         if sooner {
             sessions.planned = until.unwrap_or_default();
         }
         drop(sessions);
-        // Trust may have changed between the decision and this.
-        let missed = changes != self.changes();
-        if missed || sooner {
-            self.news.tell(u64::from(missed));
+        if sooner {
+            self.news.tell(0);
         }
         unserved
     }
 
-    /// Whoever read the book is gone.
-    pub(crate) fn left(&self) {
-        self.sessions().served = false;
+    /// Whoever read the book at this place is gone.
+    pub(crate) fn left(&self, place: Place) {
+        self.sessions().readers.retain(|reader| *reader != place);
     }
 
     /// Whoever reads the book leaves if nobody is in it.
-    pub(crate) fn leave_if_empty(&self) -> bool {
+    pub(crate) fn leave_if_empty(&self, place: Place) -> bool {
         let mut sessions = self.sessions();
         sessions.sweep();
-        sessions.served = !sessions.entries.is_empty();
-        !sessions.served
+        let empty = sessions.entries.is_empty();
+        if empty {
+            sessions.readers.retain(|reader| *reader != place);
+        }
+        empty
     }
 
     /// Ready when there was another number of changes than `seen`, or a session was entered whose decision runs out before `planned`.
@@ -125,7 +147,9 @@ impl Live {
         if heard.changes != seen || self.sessions().planned < planned {
             return Poll::Ready(());
         }
-        heard.reader = Some(cx.waker().clone());
+        if !heard.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            heard.readers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 
@@ -176,9 +200,14 @@ impl Entry {
         self.set_until(until);
     }
 
-    /// There was no answer.
+    /// There was no answer, or nobody could ask.
     pub(crate) fn ask_again(&self, now: Duration) {
         self.set_until(Some(now.saturating_add(AGAIN)));
+    }
+
+    /// An answer is waited for; it is not asked about again before `patience` has passed, unless trust changes.
+    pub(crate) fn wait(&self, now: Duration, patience: Duration) {
+        self.set_until(Some(now.saturating_add(patience)));
     }
 
     fn set_until(&self, until: Option<Duration>) {
@@ -194,9 +223,9 @@ impl News {
     fn tell(&self, changes: u64) {
         let mut heard = self.heard();
         heard.changes = heard.changes.wrapping_add(changes);
-        let reader = heard.reader.take();
+        let readers = std::mem::take(&mut heard.readers);
         drop(heard);
-        reader.into_iter().for_each(Waker::wake);
+        readers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -2,10 +2,11 @@
 //! nothing.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use std::vec::Vec;
 use std::{fmt, thread};
 
@@ -39,8 +40,14 @@ pub struct ReloadStats {
 pub enum ReloadEvent {
     /// What they hold is in use.
     Loaded,
-    /// They can't be loaded; the old stays in use. Told once for each change of the files.
+    /// They can't be loaded; the old stays in use, and they are tried again from time to time. Told once, until the reason is another.
     Failed(String),
+}
+
+/// Who is to be told of changes, and told of by what is new as well.
+struct Subscriber<T> {
+    watcher: Weak<dyn Watcher>,
+    watch: fn(&T, &Weak<dyn Watcher>),
 }
 
 /// Why files can't be loaded.
@@ -52,7 +59,7 @@ struct Shared<T> {
     load: Box<dyn Fn() -> Result<T, LoadError> + Send + Sync>,
     observer: Box<dyn Fn(&ReloadEvent) + Send + Sync>,
     stats: Mutex<ReloadStats>,
-    watchers: Mutex<Vec<Weak<dyn Watcher>>>,
+    watchers: Mutex<Vec<Subscriber<T>>>,
 }
 
 impl<T: Send + Sync + 'static> Reload<T> {
@@ -102,49 +109,68 @@ impl<T> Shared<T> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Watcher>>> {
+    fn watchers(&self) -> MutexGuard<'_, Vec<Subscriber<T>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reload(&self) {
-        let event = match (self.load)() {
+    /// Loads, and swaps in what is new. Returns whether it is in use.
+    fn reload(&self) -> bool {
+        let loaded = catch_unwind(AssertUnwindSafe(&self.load)).unwrap_or_else(|_| Err("loading it panicked".into()));
+        let event = match loaded {
             Ok(new) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-                let mut stats = self.stats();
-                stats.reloads += 1;
-                stats.failing = None;
-                ReloadEvent::Loaded
+                self.swap(new);
+                Some(ReloadEvent::Loaded)
             }
             Err(error) => {
+                let why = error.to_string();
                 let mut stats = self.stats();
-                stats.failures += 1;
-                stats.failing = Some(error.to_string());
-                ReloadEvent::Failed(error.to_string())
+                let told = stats.failing.replace(why.clone()).is_some_and(|before| before == why);
+                stats.failures += u64::from(!told);
+                (!told).then_some(ReloadEvent::Failed(why))
             }
         };
-        if event == ReloadEvent::Loaded {
-            let watchers: Vec<_> = {
-                let mut watchers = self.watchers();
-                watchers.retain(|watcher| watcher.strong_count() > 0);
-                watchers.iter().filter_map(Weak::upgrade).collect()
-            };
-            watchers.iter().for_each(|watcher| watcher.changed());
-        }
-        (self.observer)(&event);
+        let loaded = event == Some(ReloadEvent::Loaded);
+        // An observer that panics is no reason to stop watching.
+        let tell = || event.iter().for_each(|event| (self.observer)(event));
+        let _ = catch_unwind(AssertUnwindSafe(tell));
+        loaded
+    }
+
+    fn swap(&self, new: T) {
+        let new = Arc::new(new);
+        let watchers: Vec<_> = {
+            // Under this lock, so that nobody subscribes in between.
+            let mut subscribers = self.watchers();
+            subscribers.retain(|subscriber| subscriber.watcher.strong_count() > 0);
+            subscribers.iter().for_each(|subscriber| (subscriber.watch)(&new, &subscriber.watcher));
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+            subscribers.iter().filter_map(|subscriber| subscriber.watcher.upgrade()).collect()
+        };
+        let mut stats = self.stats();
+        stats.reloads += 1;
+        stats.failing = None;
+        drop(stats);
+        watchers.iter().for_each(|watcher| watcher.changed());
     }
 }
 
 /// Looks at the files until nobody holds what is made of them.
 fn watch<T>(shared: &Weak<Shared<T>>, mut loaded: Vec<Option<Sight>>) {
     let mut last = loaded.clone();
+    let (mut waited, mut failed): (u32, Option<(Instant, Duration)>) = (0, None);
     loop {
         thread::sleep(PAUSE);
         let Some(shared) = shared.upgrade() else { return };
         let now = look(&shared.files);
-        // Two looks that agree: nobody is writing just now. What is replaced by renaming could be read at once, but who knows.
-        if now != loaded && now == last {
-            loaded = now.clone();
-            shared.reload();
+        // What could not be loaded may be so later, though it stays the same: when there are descriptors again, for example.
+        let again = failed.is_some_and(|(when, pause)| when.elapsed() >= pause);
+        // Two looks that agree: nobody is writing just now. What is replaced by renaming could be read at once, but who knows. Where one file never rests,
+        // the others don't wait for it for ever.
+        waited = if now == loaded { 0 } else { waited + 1 };
+        if again || (now != loaded && (now == last || waited > MAX_WAITS)) {
+            (loaded, waited) = (now.clone(), 0);
+            let pause = failed.map_or(FIRST_RETRY, |(_, pause)| (2 * pause).min(LAST_RETRY));
+            failed = if shared.reload() { None } else { Some((Instant::now(), pause)) };
         }
         last = now;
     }
@@ -178,6 +204,11 @@ fn sight(path: &Path) -> Option<Sight> {
 
 /// How often the files are looked at.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How many looks are taken at files that never rest.
+const MAX_WAITS: u32 = 12;
+/// How long after a failure the same files are tried again.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 impl<T> Clone for Reload<T> {
     fn clone(&self) -> Self {
@@ -198,7 +229,14 @@ impl<T: Trust + 'static> Trust for Reload<T> {
     }
 
     fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
-        self.0.watchers().push(watcher.clone());
+        let mut subscribers = self.0.watchers();
+        subscribers.retain(|subscriber| subscriber.watcher.strong_count() > 0);
+        subscribers.push(Subscriber {
+            watcher: watcher.clone(),
+            watch: |new, watcher| {
+                new.watch(watcher);
+            },
+        });
         self.0.current().watch(watcher);
         true
     }

@@ -269,3 +269,53 @@ fn a_hundred_thousand_keys() {
         println!("{accepted} of 100000 accepted, {:?} for a decision", start.elapsed() / 100_000);
     }
 }
+
+#[cfg(feature = "x509")]
+mod certificates {
+    use countersign::identity::CertificateChain;
+    use countersign::trust::PatternList;
+
+    use super::*;
+
+    /// The peer's certificate says that it is db.prod.example, and nobody vouches for that but itself.
+    fn self_signed() -> CertificateChain {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["db.prod.example".into()]).expect("parameters");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        CertificateChain::from_der([certificate.der().to_vec()]).expect("a chain")
+    }
+
+    fn request(chain: &CertificateChain) -> Request {
+        let time = parse_time("20260601").expect("time");
+        Request::new(Credential::X509(chain.clone()), "x".into(), None, Direction::Inbound).at(time)
+    }
+
+    #[test]
+    fn a_name_that_nobody_verified_matches_nothing() {
+        let chain = self_signed();
+        let names = || Conditions::new().names(PatternList::parse("*.prod.example").expect("patterns"));
+        let line = format!("cert-authority,names=\"*.prod.example\" {} CA\n", key(1));
+        let trust = any_of([
+            Box::new(Pinned::new([(*chain.public_key()).into()]).when(names())) as Box<dyn Trust>,
+            Box::new(TrustFile::parse(&line).expect("trust")),
+            Box::new(TrustFile::parse(&format!("{} peer\n", chain.public_key())).expect("trust").when(names())),
+        ]);
+        let decision = decide(&trust, &request(&chain));
+        assert!(!decision.is_accept(), "{decision:?}");
+        let no_name = "no CA vouches for a name of the peer, and one among *.prod.example is expected";
+        assert_eq!(decision.rule().matches(no_name).count(), 2, "{}", decision.rule());
+        assert!(decision.rule().contains("rule 2: the trust file, line 1: "), "{}", decision.rule());
+    }
+
+    /// A key is trusted with whatever credential it comes; the names in the certificate are not.
+    #[test]
+    fn a_key_with_a_certificate_is_the_key() {
+        let chain = self_signed();
+        let text = format!("cert-authority {} CA\n{} peer\n", key(1), chain.public_key());
+        let Decision::Accept(grant) = decide(&TrustFile::parse(&text).expect("trust"), &request(&chain)) else {
+            panic!("refused")
+        };
+        assert_eq!((grant.name.as_deref(), grant.names.len()), (Some("peer"), 0));
+        assert_eq!(grant.rule, "the trust file, line 2");
+    }
+}

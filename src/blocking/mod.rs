@@ -29,7 +29,7 @@
 //! });
 //!
 //! let config = Config::new(alice, Pinned::new([bob_id.clone()]));
-//! let target = Target { peer: Some(bob_id), service: "shout".into() };
+//! let target = Target { peer: Some(bob_id), service: "shout".into(), ..Target::default() };
 //! let mut stream = blocking::connect(&config, address, target)?; // both sides are proven, and we were accepted
 //! stream.write_all(b"hello")?;
 //! stream.shutdown()?;

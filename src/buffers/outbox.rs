@@ -58,6 +58,12 @@ impl Outbox {
         self.gathered.as_ref().is_some_and(|gathered| !gathered.bytes.is_empty())
     }
 
+    /// Forgets what was gathered and not sealed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn discard_gathered(&mut self) {
+        self.gathered.iter_mut().for_each(|gathered| gathered.bytes.clear());
+    }
+
     /// Takes all of `parts`, if small writes are gathered and it fits.
     pub(crate) fn gather<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<usize> {
         let supply = self.supply;

@@ -53,7 +53,7 @@ impl Target {
     fn check_name(&self, key: &PublicKey, names: &[Name]) -> Result<(), Error> {
         match &self.name {
             Some(expected) if !names.iter().any(|name| name.covers(expected)) => {
-                let shown: Vec<String> = names.iter().map(Name::to_string).collect();
+                let shown: Vec<String> = names.iter().take(MAX_SHOWN).map(Name::to_string).collect();
                 let names = if shown.is_empty() { "no name".to_string() } else { shown.join(", ") };
                 Err(Error::Untrusted(Untrusted::NotExpected {
                     expected: expected.to_string().into(),
@@ -291,3 +291,6 @@ impl fmt::Debug for AwaitHelloReply {
         f.write_str("AwaitHelloReply")
     }
 }
+
+/// Names of a peer that are shown when none of them is the expected one.
+const MAX_SHOWN: usize = 4;

@@ -28,12 +28,14 @@ impl Certified {
     /// # Errors
     /// [`OtherKeyError`] if the certificate is for another key.
     pub fn new(signer: impl Signer + 'static, chain: CertificateChain) -> Result<Self, OtherKeyError> {
+        // The certificate is for the key of now, whatever comes later.
+        let signer = signer.current().unwrap_or_else(|| Arc::new(signer));
         let own = signer.public_key();
         if own != *chain.public_key() {
             let certified = chain.public_key().fingerprint().to_string();
             return Err(OtherKeyError { certified, own: own.fingerprint().to_string() });
         }
-        Ok(Certified { signer: Arc::new(signer), chain })
+        Ok(Certified { signer, chain })
     }
 
     /// The chain.

@@ -51,7 +51,8 @@ impl FromStr for Name {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Self, ParseNameError> {
-        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = inner.parse() {
             return Ok(Name::Ip(address));
         }
         if let Some((scheme, rest)) = text.split_once(':') {

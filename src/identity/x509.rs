@@ -39,7 +39,7 @@ struct Parsed {
 pub(crate) struct Facts {
     pub(crate) serial: String,
     pub(crate) issuer: Vec<u8>,
-    pub(crate) issuer_name: String,
+    pub(crate) not_before: Duration,
     pub(crate) not_after: Duration,
     pub(crate) is_ca: bool,
     pub(crate) may_sign: bool,
@@ -145,6 +145,14 @@ impl CertificateChain {
         &self.0.certificates
     }
 
+    /// Who issued the last certificate, for people, at no great length: whoever made it chose the text.
+    pub(crate) fn last_issuer(&self) -> String {
+        let issuer =
+            self.0.facts.last().map(|facts| facts.issuer.as_slice()).filter(|issuer| issuer.len() <= MAX_SHOWN);
+        let name = issuer.and_then(|issuer| x509_cert::name::Name::from_der(issuer).ok());
+        name.map_or_else(|| "a name too long to show".to_string(), |name| name.to_string())
+    }
+
     pub(crate) fn facts(&self) -> &[Facts] {
         &self.0.facts
     }
@@ -184,7 +192,7 @@ impl Facts {
         Some(Facts {
             serial: tbs.serial_number().as_bytes().iter().map(|byte| std::format!("{byte:02x}")).collect(),
             issuer: tbs.issuer().to_der().ok()?,
-            issuer_name: tbs.issuer().to_string(),
+            not_before: tbs.validity().not_before.to_unix_duration(),
             not_after: tbs.validity().not_after.to_unix_duration(),
             is_ca: constraints.is_some_and(|constraints| constraints.ca),
             may_sign: usage.is_none_or(|usage| usage.digital_signature()),
@@ -242,6 +250,8 @@ fn check_order(certificates: &[Certificate]) -> Result<(), ChainError> {
     Ok(())
 }
 
+/// Bytes of a name that is shown.
+const MAX_SHOWN: usize = 256;
 /// id-Ed25519 (RFC 8410, section 3).
 const ED25519: x509_cert::der::asn1::ObjectIdentifier =
     x509_cert::der::asn1::ObjectIdentifier::new_unwrap("1.3.101.112");

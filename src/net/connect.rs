@@ -17,9 +17,8 @@ use crate::error::{Alert, Error, Failure, Misuse};
 use crate::handshake::{Target, initiate, respond};
 use crate::identity::{Name, PeerId};
 use crate::limits::MAX_CONTENT_LEN;
-use crate::net::listener::linger;
 use crate::role::{Role, Stage};
-use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger};
 
 /// A call to a peer, which starts when it is awaited. A responder that is too busy to begin a handshake is called again until
 /// the deadline; everything else is reported at once.

@@ -112,6 +112,8 @@ impl SimultaneousDial {
         let mut call = call.peer(peer);
         call.eager = false;
         call.first.clear();
+        // Our own key stays the same through this call.
+        call.config = call.config.current();
         let pair = Pair { own: call.config.public_key, peer, service: call.target.service.clone() };
         if pair.own == pair.peer {
             return call.await.map(Dialed::Stream);
@@ -146,7 +148,8 @@ impl SimultaneousDial {
     /// For a handshake of a listener: its configuration, and its place in the book.
     pub(super) fn answer(&self, config: &Config) -> (Config, TheirCall) {
         let theirs = self.calls.answer();
-        let mut config = config.clone();
+        // Its own key stays the same through this handshake.
+        let mut config = config.current();
         config.trust = Arc::new(Guard {
             inner: config.trust,
             calls: self.calls.clone(),

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -23,7 +22,7 @@ use crate::net::SimultaneousDial;
 use crate::net::admission::{Admission, Place};
 use crate::net::calls::TheirCall;
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, told};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, told};
 
 /// Accepts authenticated streams on a TCP address.
 ///
@@ -326,26 +325,7 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Discards what the peer still sends, for a short while: closing with bytes unread would reset the connection and take
-/// with it what the peer was told.
-pub(super) async fn linger(mut io: impl AsyncRead + Unpin) {
-    let discard = async {
-        let mut scratch = [0; 1_024];
-        let mut left = LINGER_LEN;
-        while left > 0 {
-            match io.read(&mut scratch).await {
-                Ok(0) | Err(_) => return,
-                Ok(count) => left = left.saturating_sub(count),
-            }
-        }
-    };
-    let _ = timeout(LINGER, discard).await;
-}
-
 /// Accepted streams that wait for the application.
 const ACCEPT_QUEUE: usize = 128;
 /// How long accepting pauses when the system has no connection for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// How long a refused peer is listened to, and how much.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_LEN: usize = 128 * 1_024;

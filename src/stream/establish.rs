@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::error::{Alert, Error, Failure, Reason};
 use crate::handshake::{NeedInput, Step};
 use crate::identity::PublicKey;
+use crate::live::Accepted;
 use crate::role::{Role, Stage};
 use crate::session::Session;
-use crate::stream::supervise::{Accepted, supervise};
+use crate::stream::supervise::supervise;
 use crate::stream::{ConnectError, Stream};
 use crate::trust::{Decision, Direction, Request};
 use crate::wire::frame;
@@ -388,6 +389,25 @@ pub(crate) async fn told(receiver: &mut Option<&mut oneshot::Receiver<()>>) {
     std::future::pending().await
 }
 
+/// Discards what the peer still sends, for a short while: closing with bytes unread would reset the connection and take
+/// with it what the peer was told.
+pub(crate) async fn linger(mut io: impl AsyncRead + Unpin) {
+    let discard = async {
+        let mut scratch = [0; 1_024];
+        let mut left = LINGER_LEN;
+        while left > 0 {
+            match io.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count),
+            }
+        }
+    };
+    let _ = timeout(LINGER, discard).await;
+}
+
+/// How long a peer is listened to that has been told off, and how much.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_LEN: usize = 128 * 1_024;
 /// How much is read at a time before the peer is authenticated, in bytes.
 const READ_LEN: usize = 4_096;
 /// How much is discarded of a peer that gets no answer, in bytes.

@@ -140,7 +140,8 @@ pub(crate) fn tell_peer<W: AsyncWrite + Unpin>(
         write.try_alert(io, cx, alert, &text);
     }
     write.poison(Error::Truncated);
-    if close {
+    // An end before the alert would be all that the peer hears.
+    if close && write.is_drained() {
         // The failure is what is reported.
         let _ = Pin::new(io).poll_shutdown(cx);
     }

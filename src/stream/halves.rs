@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 
 use crate::identity::Peer;
 use crate::session::SessionId;
+use crate::stream::establish::linger;
 use crate::stream::failure::{Call, Latch, tell_peer};
 use crate::stream::link::Link;
 use crate::stream::read::ReadState;
@@ -60,6 +61,16 @@ impl<R> ReadHalf<R> {
     /// The public name of the session.
     pub fn session_id(&self) -> SessionId {
         self.link.info.session_id
+    }
+}
+
+impl<R: AsyncRead + Unpin> ReadHalf<R> {
+    /// After a failure: discards what the peer still sends, until it closes, for a second at most, and without opening it. A connection that is closed
+    /// with bytes unread is reset, and what the peer was told last may be lost with it.
+    pub async fn linger(&mut self) {
+        if self.latch.fault().is_some() {
+            linger(&mut self.io).await;
+        }
     }
 }
 

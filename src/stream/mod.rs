@@ -33,7 +33,7 @@ use crate::session::{Session, SessionId, SessionInfo};
 
 pub use crate::failure::{ConnectError, protocol_error};
 pub use establish::Milestone;
-pub(crate) use establish::{Establish, Seen, told};
+pub(crate) use establish::{Establish, Seen, linger, told};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch, tell_peer};
@@ -179,6 +179,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    /// After a failure: sends what the peer has not been told yet, and discards what it still sends, until it closes, for a second at most, and without opening
+    /// it. A connection that is closed with bytes unread is reset, and what the peer was told last may be lost with it.
+    pub async fn linger(&mut self) {
+        if self.latch.fault().is_some() {
+            std::future::poll_fn(|cx| {
+                let _: Poll<io::Result<()>> = self.over(cx);
+                Poll::Ready(())
+            })
+            .await;
+            linger(&mut self.io).await;
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// The session has failed: the peer is told, as it may have been by nobody yet, where the failure came from outside.
     fn over<V>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<V>> {
         let Stream { io, write, latch, .. } = self;
@@ -268,6 +283,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
             return Poll::Ready(Ok(()));
         }
         let polled = this.read.poll_accepted(&mut this.io, cx);
+        if polled.is_pending() {
+            this.latch.park_reader(cx)?;
+        }
         this.latch.note_poll(polled)
     }
 }

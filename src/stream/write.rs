@@ -192,9 +192,17 @@ impl WriteState {
         alert: Alert,
         text: &str,
     ) {
+        if alert == Alert::Revoked {
+            self.out.discard_gathered();
+        }
         let _ = self.seal_alert(alert, text);
         let _ = self.poll_drain(io, cx);
         let _ = Pin::new(io).poll_flush(cx);
+    }
+
+    /// Whether the transport has taken everything that was sealed.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.out.waiting().is_empty()
     }
 
     /// The session is over: the key is wiped.

@@ -9,8 +9,8 @@ use std::vec::Vec;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Addresses and ranges, separated by commas. An address matches if one of them has it, and none of those with `!` before it. IPv4 addresses that
-/// are written as IPv6 ones (`::ffff:10.0.0.1`) count as IPv4.
+/// Addresses and ranges, separated by commas. An address matches if one of them has it, and none of those with `!`
+/// before it. IPv4 addresses that are written as IPv6 ones (`::ffff:10.0.0.1`) count as IPv4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressList(Vec<Entry>);
 
@@ -123,7 +123,8 @@ impl fmt::Display for ParseAddressError {
         match self {
             ParseAddressError::Address(text) => write!(
                 f,
-                "expected IP addresses or ranges such as 10.0.0.0/8, separated by commas without spaces, and {text:?} came; host names are not looked up"
+                "expected IP addresses or ranges such as 10.0.0.0/8, separated by commas without spaces, and {text:?} \
+                 came; host names are not looked up"
             ),
             ParseAddressError::HostBits(text, meant) => {
                 write!(f, "the range {text} has bits behind its prefix: write {meant}, or the address alone")

@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use crate::error::Reason;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Denial, Grant, Request, Trust, Watcher};
+#[cfg(feature = "std")]
+use crate::trust::notifier::{Notified, Notifier};
 
 /// Made by [`any_of`].
 #[derive(Debug)]
@@ -32,14 +34,27 @@ pub struct Except<T, U> {
     except: U,
 }
 
-/// Accepts what one of the rules accepts. They are asked in order, each once the one before has refused; the first that accepts decides. If none
-/// does, the refusal that tells the peer most is given. Without rules nobody is accepted.
+/// Accepts what one of the rules accepts. They are asked in order, each once the one before has refused; the first that
+/// accepts decides. If none does, the refusal that tells the peer most is given. Without rules nobody is accepted.
+///
+/// ```
+/// use countersign::PeerId;
+/// use countersign::trust::{Conditions, Direction, PatternList, Pinned, Trust, TrustExt, any_of};
+///
+/// let alice: PeerId = "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ".parse()?;
+/// let bob: PeerId = "SHA256:wM1mMxwoOGGNZzG8fO1X0SsHo3jvW9ErXmbYpUBBkYQ".parse()?;
+/// let guests = Conditions::new().services(PatternList::parse("web-*,!web-admin")?).direction(Direction::Inbound);
+/// let rules: [Box<dyn Trust>; 2] = [Box::new(Pinned::new([alice])), Box::new(Pinned::new([bob]).when(guests))];
+/// let trust = any_of(rules);
+/// # let _ = trust;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn any_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AnyOf {
     AnyOf(rules.into_iter().collect())
 }
 
-/// Accepts what all of the rules accept. They are asked in order, until one refuses. The grants become one: the first name and the first predecessor,
-/// the names of all, and the earliest end. Without rules nobody is accepted.
+/// Accepts what all of the rules accept. They are asked in order, until one refuses. The grants become one: the first
+/// name and the first predecessor, the names that all of those give that give any, and the earliest end. Without rules nobody is accepted.
 pub fn all_of(rules: impl IntoIterator<Item = Box<dyn Trust>>) -> AllOf {
     AllOf(rules.into_iter().collect())
 }
@@ -51,8 +66,15 @@ pub trait TrustExt: Trust + Sized {
         When { rule: self, conditions }
     }
 
-    /// Refuses what `except` accepts, and else decides as this does. Who is listed in `except` should be so for good: where it has an end and there is no
-    /// clock, it accepts nobody, and so refuses nobody here; and live sessions are not looked at again when a time comes from which it accepts more.
+    /// Lets `notifier` tell when decisions of this may have changed: then the peers of live sessions are decided about again.
+    #[cfg(feature = "std")]
+    fn notified_by(self, notifier: &Notifier) -> Notified<Self> {
+        Notified::new(self, notifier)
+    }
+
+    /// Refuses what `except` accepts, and else decides as this does. Who is listed in `except` should be so for good:
+    /// where it has an end and there is no clock, it accepts nobody, and so refuses nobody here; and live sessions are
+    /// not looked at again when a time comes from which it accepts more.
     fn except<U: Trust>(self, except: U) -> Except<Self, U> {
         Except { rule: self, except }
     }
@@ -75,6 +97,10 @@ impl Trust for AnyOf {
                         denials.push(denial);
                     }
                 }
+            }
+            // One that could not answer might have accepted.
+            if let Some(busy) = denials.iter().find(|denial| denial.refusal.reason == Reason::Busy) {
+                return Decision::Refuse(busy.clone());
             }
             Decision::Refuse(most_telling(&format!("none of {} accepts", self.0.len()), denials))
         })
@@ -139,6 +165,8 @@ impl<T: Trust, U: Trust> Trust for Except<T, U> {
                     Decision::not_trusted().because("excepted from what is accepted")
                 }
                 Decision::Accept(Grant { rule, .. }) => Decision::not_trusted().because(format!("except: {rule}")),
+                // Whether it is excepted is not known.
+                busy @ Decision::Refuse(_) if is_busy(&busy) => busy,
                 Decision::Refuse(_) => decision,
             }
         })
@@ -150,7 +178,8 @@ impl<T: Trust, U: Trust> Trust for Except<T, U> {
     }
 }
 
-/// Of several refusals the first that tells the peer more than that its key is not trusted; its rule becomes that of all.
+/// Of several refusals the first that tells the peer more than that its key is not trusted; its rule becomes that of
+/// all.
 pub(crate) fn most_telling(before: &str, denials: Vec<Denial>) -> Denial {
     let shown: Vec<&str> = denials.iter().map(|denial| &*denial.rule).take(MAX_SHOWN).collect();
     let more = if denials.len() > MAX_SHOWN { "; ..." } else { "" };
@@ -162,12 +191,18 @@ pub(crate) fn most_telling(before: &str, denials: Vec<Denial>) -> Denial {
     Denial { refusal: refusal.unwrap_or_else(|| crate::error::Refusal::new(Reason::NotTrusted, "")), rule }
 }
 
+/// Whether nothing was decided.
+fn is_busy(decision: &Decision) -> bool {
+    matches!(decision, Decision::Refuse(denial) if denial.refusal.reason == Reason::Busy)
+}
+
 fn merge(mut whole: Grant, other: &Grant) -> Grant {
     whole.name = whole.name.or_else(|| other.name.clone());
-    for name in &other.names {
-        if !whole.names.contains(name) {
-            whole.names.push(name.clone());
-        }
+    // Names that one of the rules did not let through are not brought back by another.
+    if whole.names.is_empty() {
+        whole.names.clone_from(&other.names);
+    } else if !other.names.is_empty() {
+        whole.names.retain(|name| other.names.contains(name));
     }
     if let Some(until) = other.until {
         whole.limit(until);

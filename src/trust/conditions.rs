@@ -13,7 +13,8 @@ use crate::trust::date::show;
 use crate::trust::decision::{Decision, Direction, Grant, Request};
 use crate::trust::pattern::PatternList;
 
-/// Conditions, all of which have to hold; without any, everything is well. A condition that is set twice has to hold twice.
+/// Conditions, all of which have to hold; without any, everything is well. A condition that is set twice has to hold
+/// twice.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
     services: Vec<PatternList>,
@@ -44,8 +45,8 @@ impl Conditions {
         self
     }
 
-    /// A name that a CA vouches for has to match, and none that the list takes out with `!` may be there. A peer without verified names does not
-    /// match. What is accepted has the names that match only.
+    /// A name that a CA vouches for has to match, and none that the list takes out with `!` may be there. A peer
+    /// without verified names does not match. What is accepted has the names that match only.
     #[must_use]
     pub fn names(mut self, names: PatternList) -> Self {
         self.names.push(names);
@@ -74,7 +75,8 @@ impl Conditions {
         self
     }
 
-    /// Only before this time, since 1970 in UTC: then live sessions are decided about again. Without a clock nothing matches.
+    /// Only before this time, since 1970 in UTC: then live sessions are decided about again. Without a clock nothing
+    /// matches.
     #[must_use]
     pub fn until(mut self, time: Duration) -> Self {
         self.until = Some(self.until.map_or(time, |other| other.min(time)));
@@ -89,7 +91,8 @@ impl Conditions {
         self.hold(request, grant).map_err(|unmet| unmet.why)
     }
 
-    /// What becomes of a grant: it is limited by the conditions, or refused if one does not hold. The refusal tells the peer nothing but its reason.
+    /// What becomes of a grant: it is limited by the conditions, or refused if one does not hold. The refusal tells the
+    /// peer nothing but its reason.
     pub fn apply(&self, request: &Request, mut grant: Grant) -> Decision {
         if let Err(Unmet { reason, why }) = self.hold(request, &grant) {
             let rule = if grant.rule.is_empty() { why } else { alloc::format!("{}: {why}", grant.rule) };

@@ -15,7 +15,8 @@ pub enum ParseTimeError {
     Range,
 }
 
-/// The time since 1970 of `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, each with or without a final `Z`; always in UTC.
+/// The time since 1970 of `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, each with or without a final `Z`; always in
+/// UTC.
 ///
 /// # Errors
 /// [`ParseTimeError`].

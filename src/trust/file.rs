@@ -1,18 +1,15 @@
-//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`: one `[options] ssh-ed25519 AAAA... name` a line, blank lines and lines
-//! that start with `#` passed over. The comment of a key is its name.
-//!
-//! Options are separated by commas, their values are in quotes, and all of them have to hold: `from="10.0.0.0/8,!10.9.0.0/16"` (addresses),
-//! `services="db-*,!db-test"` (services), `expiry-time="20271231"` (`YYYYMMDD[HHMM[SS]][Z]`, in UTC with and without `Z`), `cert-authority`
-//! (the key is that of a CA: peers with certificates by it are trusted, and the key itself is not), `names="*.example.org"` (names in certificates).
+//! Trust in the keys of a file in the format of OpenSSH's `authorized_keys`, with options before the key.
 
 use std::boxed::Box;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::format;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::string::String;
+use std::thread;
 use std::vec::Vec;
 
-use crate::identity::{PublicKey, parse_line};
+use crate::identity::{Credential, PublicKey, parse_line};
 use crate::trust::combine::most_telling;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
@@ -20,8 +17,22 @@ use crate::trust::known_as::{KnownAs, known_as};
 use crate::trust::load::{Cause, Problem, TrustFileError, TrustLineError, lines, read};
 use crate::trust::options::{OptionError, Options, parse, split};
 
-/// Trusts the keys of a file, and nobody else; without options for every service and in both directions. Where several lines are about a peer, the first
-/// that accepts it decides.
+/// Trusts the keys of a file in the format of OpenSSH's `authorized_keys`, and nobody else: `[options] ssh-ed25519
+/// AAAA... name` on each line, blank lines and lines that start with `#` passed over. The comment of a key is its name.
+///
+/// Without options a key is trusted for every service and in both directions. Options are separated by commas, their
+/// values are in quotes, with `\"` for a quote, and all of them have to hold:
+///
+/// * `from="10.0.0.0/8,!10.9.0.0/16,::1"`: the peer has such an address, as an
+///   [`AddressList`](crate::trust::AddressList).
+/// * `services="db-*,!db-test"`: the service is one of these, as a [`PatternList`](crate::trust::PatternList).
+/// * `expiry-time="20271231"`: until then; `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, in UTC with and without a
+///   final `Z` (without it sshd takes the zone of the machine).
+/// * `cert-authority`: the key is that of a CA. Peers with certificates by it are trusted, and the key itself is not.
+/// * `names="*.example.org,spiffe://prod/*"`, beside `cert-authority`: a name in the certificate is one of these, and
+///   only such names become names of the peer.
+///
+/// Where several lines are about a peer, the first that accepts it decides.
 #[derive(Clone, Debug)]
 pub struct TrustFile {
     source: String,
@@ -40,11 +51,21 @@ struct Line {
     next: Option<usize>,
 }
 
+struct Parsed {
+    key: PublicKey,
+    is_authority: bool,
+    line: Line,
+}
+
+/// A line with its number.
+type Numbered<'a> = Result<(usize, &'a str), TrustLineError>;
+
 impl TrustFile {
     /// Loads a file. A single bad line refuses the whole file, so that nobody is left out or let in by a slip.
     ///
     /// # Errors
-    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can write.
+    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can
+    /// write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TrustFileError> {
         let path = path.as_ref();
         let text = read(WHAT, path)?;
@@ -62,27 +83,21 @@ impl TrustFile {
 
     fn load(source: String, text: &str) -> Result<Self, TrustLineError> {
         let mut file = TrustFile { source, lines: Vec::new(), keys: HashMap::new(), authorities: Vec::new() };
-        for line in lines(text) {
-            let (number, line) = line?;
-            file.add(number, line).map_err(|problem| TrustLineError::new(number, problem))?;
+        let lines: Vec<_> = lines(text).collect();
+        for parsed in parse_all(&lines)? {
+            file.add(parsed);
         }
         Ok(file)
     }
 
-    fn add(&mut self, number: usize, line: &str) -> Result<(), Problem> {
-        let (options, key) = parse_options(line).map_err(Problem::Option)?;
-        let (key, comment) = parse_line(key).map_err(Problem::Key)?;
-        let name = if comment.is_empty() { None } else { Some(comment.into()) };
+    fn add(&mut self, Parsed { key, is_authority, line }: Parsed) {
         let index = self.lines.len();
-        let is_authority = options.as_ref().is_some_and(|options| options.is_authority);
-        let conditions = options.map(|options| Box::new(options.conditions));
-        self.lines.push(Line { number, name, conditions, next: None });
+        self.lines.push(line);
         if is_authority {
             self.authorities.push((index, key));
         } else {
             self.link(index, key);
         }
-        Ok(())
     }
 
     /// Appends the line to those of its key.
@@ -96,12 +111,13 @@ impl TrustFile {
 
     /// How many keys it trusts, those of CAs included.
     pub fn len(&self) -> usize {
-        self.keys.len() + self.authorities.len()
+        let authorities: HashSet<&PublicKey> = self.authorities.iter().map(|(_, key)| key).collect();
+        self.keys.len() + authorities.len()
     }
 
     /// Whether it trusts nobody.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.lines.is_empty()
     }
 
     /// The lines that are about the peer, in order: those of a key that it is known by, and if that is its own, those of the CAs.
@@ -109,8 +125,7 @@ impl TrustFile {
         let first = self.keys.get(&known.key).map(|(first, _)| *first);
         let next = |index: &usize| self.lines.get(*index).and_then(|line| line.next);
         let mut found: Vec<usize> = core::iter::successors(first, next).collect();
-        #[cfg(feature = "x509")]
-        if known.key == *request.public_key() && matches!(request.credential, crate::identity::Credential::X509(_)) {
+        if known.key == *request.public_key() && !matches!(request.credential, Credential::RawKey(_)) {
             found.extend(self.authorities.iter().map(|(index, _)| *index));
             found.sort_unstable();
         }
@@ -179,7 +194,44 @@ impl Trust for TrustFile {
     }
 }
 
-/// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed as one.
+/// Parses the lines, or finds the first bad one. Most of the time goes into decoding the points that the keys are, so
+/// that many lines are shared between two threads.
+fn parse_all(lines: &[Numbered<'_>]) -> Result<Vec<Parsed>, TrustLineError> {
+    let (here, there) = lines.split_at(if lines.len() < MANY { lines.len() } else { lines.len() / 2 });
+    if there.is_empty() {
+        return here.iter().map(Parsed::new).collect();
+    }
+    thread::scope(|scope| {
+        let parse_there = || there.iter().map(Parsed::new).collect::<Result<Vec<_>, _>>();
+        let other = thread::Builder::new().spawn_scoped(scope, parse_there);
+        let mut parsed = here.iter().map(Parsed::new).collect::<Result<Vec<_>, _>>()?;
+        parsed.extend(match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+            // There are no threads to be had.
+            Err(_) => parse_there()?,
+        });
+        Ok(parsed)
+    })
+}
+
+impl Parsed {
+    fn new(numbered: &Numbered<'_>) -> Result<Self, TrustLineError> {
+        let (number, line) = numbered.clone()?;
+        Self::parse(number, line).map_err(|problem| TrustLineError::new(number, problem))
+    }
+
+    fn parse(number: usize, line: &str) -> Result<Self, Problem> {
+        let (options, key) = parse_options(line).map_err(Problem::Option)?;
+        let (key, comment) = parse_line(key).map_err(Problem::Key)?;
+        let name = if comment.is_empty() { None } else { Some(comment.into()) };
+        let is_authority = options.as_ref().is_some_and(|options| options.is_authority);
+        let conditions = options.map(|options| Box::new(options.conditions));
+        Ok(Parsed { key, is_authority, line: Line { number, name, conditions, next: None } })
+    }
+}
+
+/// The options, if there are any, and the key with what follows. What looks like a key of any type is left to be parsed
+/// as one.
 fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
     if ["ssh-", "ecdsa-", "sk-", "-----BEGIN"].iter().any(|start| line.starts_with(start)) {
         return Ok((None, line));
@@ -190,6 +242,8 @@ fn parse_options(line: &str) -> Result<(Option<Options>, &str), OptionError> {
 }
 
 const WHAT: &str = "trust file";
+/// From so many lines on a second thread is worth its while.
+const MANY: usize = 4_096;
 
 #[cfg(test)]
 mod tests;

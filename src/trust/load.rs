@@ -86,8 +86,9 @@ pub(crate) fn read(what: &'static str, path: &Path) -> Result<String, TrustFileE
     String::from_utf8(bytes).map_err(|_| error(Cause::NotText))
 }
 
-/// The lines that say something, with their numbers: neither empty nor comments. Their ends may be those of any system, but no other control character than
-/// a tab is in them: a line that looks like two, or like none, lets in somebody whom nobody sees.
+/// The lines that say something, with their numbers: neither empty nor comments. Their ends may be those of any system,
+/// but no other control character than a tab is in them: a line that looks like two, or like none, lets in somebody
+/// whom nobody sees.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, &str), TrustLineError>> {
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     let lines = lines.map(|(index, line)| (index + 1, line.trim()));

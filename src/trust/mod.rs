@@ -15,6 +15,8 @@ mod known_as;
 #[cfg(feature = "std")]
 mod load;
 #[cfg(feature = "std")]
+mod notifier;
+#[cfg(feature = "std")]
 mod options;
 mod pattern;
 mod pinned;
@@ -34,6 +36,8 @@ pub use function::{AsyncFunction, Function, from_async_fn, from_fn};
 pub use known::{FirstUse, Known, KnownPeers};
 #[cfg(feature = "std")]
 pub use load::{TrustFileError, TrustLineError};
+#[cfg(feature = "std")]
+pub use notifier::{Notified, Notifier};
 pub use pattern::{ParsePatternError, Pattern, PatternList};
 pub use pinned::Pinned;
 #[cfg(feature = "x509")]

@@ -54,7 +54,8 @@ struct Written<'a> {
     rest: &'a str,
 }
 
-/// The options and what comes after the spaces behind them. The end of the options is the first space outside of quotes.
+/// The options and what comes after the spaces behind them. The end of the options is the first space outside of
+/// quotes.
 pub(crate) fn split(line: &str) -> Result<(&str, &str), OptionError> {
     let mut quoted = false;
     let mut escaped = false;

@@ -2,8 +2,10 @@
 responder against each.
 
 usage: run.py PROGRAM [PROGRAM...]      (builds of `countersign`; needs the packages `cryptography` and `kyber-py`, and `npm ci` in `js`)
+       run.py --scripted                (the Python and the JavaScript peer only)
 """
 import base64
+import datetime
 import pathlib
 import re
 import socket
@@ -15,6 +17,9 @@ import time
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "vectors"))
+import certs
+
 PEER = [sys.executable, str(pathlib.Path(__file__).parent / "python" / "peer.py")]
 JS_PEER = ["node", str(pathlib.Path(__file__).parent / "js" / "peer.js")]
 PATIENCE = 60
@@ -24,7 +29,7 @@ SMALL, LARGE = (bytes(i * 7 % 256 for i in range(n)) for n in (100_001, 3_000_00
 
 
 class Keys:
-    """Files of identities that openssl could have made, with their seeds and public keys in hexadecimal, and of network keys."""
+    """Files of identities that openssl could have made, with their seeds and public keys in hexadecimal, of certificates, and of network keys."""
 
     def __init__(self, folder, program):
         self.folder, self.seeds, self.public, self.network = folder, {}, {}, {}
@@ -35,13 +40,42 @@ class Keys:
             self._write(f"{name}.pub", private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b" " + name.encode() + b"\n")
             self.seeds[name] = seed.hex()
             self.public[name] = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-        subprocess.run([program, "keygen", "--network", "--out", self.path("ours.net")], check=True, capture_output=True, timeout=PATIENCE)
+        self._certificates()
+        if program:
+            subprocess.run([program, "keygen", "--network", "--out", self.path("ours.net")], check=True, capture_output=True, timeout=PATIENCE)
+        else:
+            self._write("ours.net", b"countersign-network-key " + base64.b64encode(bytes([8]) * 32) + b"\n")
         self._write("theirs.net", b"countersign-network-key " + base64.b64encode(bytes([9]) * 32) + b"\n")
         for name in ("ours", "theirs"):
             word, text = (self.folder / f"{name}.net").read_text().split()
             assert word == "countersign-network-key" and (self.folder / f"{name}.net").stat().st_mode & 0o777 == 0o600
             self.network[name] = base64.b64decode(text, validate=True).hex()
             assert len(self.network[name]) == 64
+
+    def _certificates(self):
+        root, other, rsa = certs.Party("Root", certs.Ed25519("Root")), certs.Party("Other", certs.Ed25519("Other")), certs.Party("RSA", certs.Rsa("RSA root"))
+        between, foreign = certs.Party("Between", certs.Ed25519("Between"), root), certs.Party("ECDSA", certs.Ecdsa("ECDSA between"), rsa)
+        usage, client, server = certs.key_usage(certs.DIGITAL_SIGNATURE), certs.extended(certs.CLIENT_AUTH), certs.extended(certs.SERVER_AUTH)
+
+        def leaf(who, issuer, purpose, *names, **options):
+            return certs.Party(who, certs.Seeded(bytes.fromhex(self.seeds[who])), issuer, extensions=(usage, purpose, certs.alt_names(*names)), **options)
+        names = ("dns:db.example.org", "dns:*.cluster.example.org", "ip:192.0.2.7", "ip:2001:db8::7", "uri:spiffe://example.org/db")
+        alice = "uri:spiffe://example.org/alice"
+        chains = {
+            "ca": [root, rsa], "other-ca": [other], "bob": [leaf("bob", between, server, *names), between],
+            "bob-ecdsa": [leaf("bob", foreign, server, *names), foreign, rsa], "alice": [leaf("alice", between, client, alice), between],
+            "alice-root": [leaf("alice", between, client, alice), between, root], "alice-ecdsa": [leaf("alice", foreign, client, alice), foreign],
+            "alice-server": [leaf("alice", between, server, alice), between], "alice-other": [leaf("alice", other, client, alice)],
+            "alice-expired": [leaf("alice", between, client, alice, valid=(certs.FROM, certs.FROM + datetime.timedelta(days=1))), between],
+            "alice-unsigned": [leaf("alice", between, client, alice, signer=other), between]}
+        for name, parties in chains.items():
+            text = "".join(f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(p.der).decode()}-----END CERTIFICATE-----\n" for p in parties)
+            self._write(name + ".pem", text.encode())
+
+    def certified(self, cert=None, ca=None, name=None):
+        """Options of all programs."""
+        return ((["--cert", self.path(cert + ".pem")] if cert else []) + (["--ca", self.path(ca + ".pem")] if ca else [])
+                + (["--peer-name", name] if name else []))
 
     def path(self, file): return str(self.folder / file)
 
@@ -55,18 +89,20 @@ class Rust:
 
     def __init__(self, name, program, keys): self.name, self.program, self.keys = name, program, keys
 
-    def options(self, suites=(), network=None, rekey=False, padding=None):
-        return ([x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.path(network + ".net")] if network else [])
+    def options(self, suites=(), network=None, rekey=False, padding=None, **certified):
+        return (self.keys.certified(**certified) + [x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.path(network + ".net")] if network else [])
                 + (["--rekey-bytes", "20000"] if rekey else []) + (["--padding", f"block:{padding}"] if padding else []))
 
     def serve(self, **common):
         k = self.keys
-        return [self.program, "serve", "--identity", k.path("bob.key"), "--trust", k.path("alice.pub"), "--listen", "127.0.0.1:0", "--echo",
+        trust = [] if "ca" in common else ["--trust", k.path("alice.pub")]
+        return [self.program, "serve", "--identity", k.path("bob.key"), *trust, "--listen", "127.0.0.1:0", "--echo",
                 "--service", "db", "--context", "interop", *self.options(**common)]
 
     def connect(self, address, who="alice", peer="bob", service="db", context="interop", eager=False, timeout=None, **common):
         k = self.keys
-        return [self.program, "connect", "--identity", k.path(f"{who}.key"), "--peer", k.path(f"{peer}.pub"), address, "--service", service,
+        peer = [] if "ca" in common else ["--peer", k.path(f"{peer}.pub")]
+        return [self.program, "connect", "--identity", k.path(f"{who}.key"), *peer, address, "--service", service,
                 "--context", context, *(["--eager"] if eager else []), *(["--timeout", str(timeout)] if timeout else []),
                 *self.options(**common)]
 
@@ -77,23 +113,26 @@ class Scripted:
 
     def __init__(self, name, peer, keys): self.name, self.peer, self.keys = name, peer, keys
 
-    def options(self, suites=(), network=None, rekey=False, padding=None):
-        return ([x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.network[network]] if network else [])
+    def options(self, suites=(), network=None, rekey=False, padding=None, **certified):
+        return (self.keys.certified(**certified) + [x for s in suites for x in ("--suite", s)] + (["--network-key", self.keys.network[network]] if network else [])
                 + (["--rekey-every", "2"] if rekey else []) + (["--padding", str(padding)] if padding else []))
 
     def serve(self, **common):
         k = self.keys
-        return self.peer + ["serve", "--seed", k.seeds["bob"], "--allow", k.public["alice"], "--port", "0", "--service", "db", "--context",
+        allow = [] if "ca" in common else ["--allow", k.public["alice"]]
+        return self.peer + ["serve", "--seed", k.seeds["bob"], *allow, "--port", "0", "--service", "db", "--context",
                        b"interop".hex(), *self.options(**common)]
 
     def connect(self, address, who="alice", peer="bob", service="db", context="interop", eager=False, timeout=None, **common):
         k = self.keys
-        return self.peer + ["connect", "--seed", k.seeds[who], "--expect", k.public[peer], address, "--service", service, "--context",
+        expect = [] if "ca" in common else ["--expect", k.public[peer]]
+        return self.peer + ["connect", "--seed", k.seeds[who], *expect, address, "--service", service, "--context",
                        context.encode().hex(), *(["--eager"] if eager else []), *(["--timeout", str(timeout)] if timeout else []),
                        *self.options(**common)]
 
 
 # Options of the responder, and for each what initiators do: what it is, their options, the exit code (None: any failure), the suite.
+ALICE = {"cert": "alice", "ca": "ca", "name": "db.example.org"}
 BOTH = {"rekey": True, "padding": 512}
 PLAN = [
     ({}, [("honest, 3 MB", {}, 0, None), *((name, {"suites": [name]}, 0, name) for name in SUITES),
@@ -110,6 +149,22 @@ PLAN = [
                            ("different network keys", {"network": "theirs", "timeout": 1}, None, None)]),
     (BOTH, [("both rekey and pad, 3 MB", BOTH, 0, None), ("both rekey and pad, eager, 3 MB", BOTH | {"eager": True, "suites": SUITES[2:3]}, 0, SUITES[2]),
             ("rekeys of the responder only, 3 MB", {}, 0, None)]),
+    ({"cert": "bob", "ca": "ca"}, [
+        ("X.509 both ways, 3 MB", ALICE, 0, None), ("X.509, classical suite", ALICE | {"suites": SUITES[2:3]}, 0, SUITES[2]),
+        ("X.509, eager", ALICE | {"eager": True}, 0, None), ("X.509, any name", ALICE | {"name": None}, 0, None),
+        ("X.509, the root is in the chain", ALICE | {"cert": "alice-root"}, 0, None), ("X.509, ECDSA and RSA", ALICE | {"cert": "alice-ecdsa"}, 0, None),
+        *((f"X.509, the name {name}", ALICE | {"name": name}, 0, None)
+          for name in ("DB.Example.Org", "a.cluster.example.org", "192.0.2.7", "2001:db8::7", "spiffe://example.org/db")),
+        *((f"X.509, not the name {name}", ALICE | {"name": name}, 3, None)
+          for name in ("web.example.org", "a.b.cluster.example.org", "192.0.2.8", "spiffe://example.org/web", "bob")),
+        ("X.509, the initiator knows another CA", ALICE | {"ca": "other-ca"}, 3, None),
+        *((f"X.509, {what}", ALICE | {"cert": cert}, 4, None)
+          for what, cert in (("the initiator has expired", "alice-expired"), ("the initiator is certified as a server", "alice-server"),
+                             ("the initiator is of another CA", "alice-other"), ("the initiator's certificate is signed by another key", "alice-unsigned"),
+                             ("the initiator has a raw key", None)))]),
+    ({"cert": "bob-ecdsa", "ca": "ca", "network": "ours"}, [("X.509 of the responder under ECDSA and RSA, network key", ALICE | {"network": "ours"}, 0, None)]),
+    ({"ca": "ca"}, [("X.509, only the initiator has a certificate", {"cert": "alice"}, 0, None), ("X.509, the responder has a raw key", ALICE, 3, None)]),
+    ({"cert": "bob"}, [("X.509, only the responder has a certificate", {"ca": "ca", "name": "db.example.org"}, 0, None)]),
 ]
 
 
@@ -162,8 +217,9 @@ def main():
     programs, passed, failed = sys.argv[1:], 0, 0
     if not programs:
         sys.exit(__doc__)
+    programs = [] if programs == ["--scripted"] else programs
     with tempfile.TemporaryDirectory() as name:
-        keys = Keys(pathlib.Path(name), programs[0])
+        keys = Keys(pathlib.Path(name), programs[0] if programs else None)
         sides = [Rust("Rust" if len(programs) == 1 else f"Rust {n}", program, keys) for n, program in enumerate(programs, 1)] + [
             Scripted("Python", PEER, keys), Scripted("JavaScript", JS_PEER, keys)]
         for responder in sides:

@@ -1,14 +1,18 @@
 """Deterministic test vectors: `--out DIR` writes them, `--check DIR` compares them byte for byte with what is there.
 Every case is run through countersign.py again, from the values in the case alone, before it is written or compared."""
 import argparse
+import base64
 import hashlib
 import json
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "interop" / "python"))
+import certs
+import chains
 import conformance
 import countersign as cs
+import x509
 from countersign import P, L, D, MLKEM, X25519, Direction, Fail, Initiator, Responder, frame, u8, u16, u32
 
 ALERT_NAMES = {v: k for k, v in cs.ALERTS.items()}
@@ -134,20 +138,22 @@ EXPORTS = ((b"\0", b"", 1), (b"EXPORTER-vectors", b"", 32), (b"EXPORTER-vectors"
 
 
 def handshake_case(comment, *, flags=(), context=b"", service=b"", suites=(1,), prefers=None, network_key=None, extra_shares=(),
-                   padding=(0, 0), refused=None, eager=(), records=()):
+                   padding=(0, 0), refused=None, eager=(), records=(), chain=None):
     """prefers: the responder's list; eager: records of the initiator before the VERDICT; records: (side, kind, content, padding)
-    after it."""
+    after it; chain: for the sides that have one, a function from the key to certificates in DER."""
     label = "handshake " + comment
     prefers = prefers or tuple(s for s in suites if s in cs.KNOWN_SUITES)
     suite = next(s for s in prefers if s in suites)
     seeds = {s: derive(f"{label} {s} seed") for s in "ir"}
     draws = {"i": draws_of(label + " i", "i", any(map(cs.hybrid, suites))), "r": draws_of(label + " r", "r", cs.hybrid(suite))}
     keys = {s: cs.ed25519_public(seeds[s]) for s in "ir"}
+    chain = {s: make(certs.Seeded(seeds[s])) for s, make in (chain or {}).items()}
     ti, tr = {}, {}
     i = Initiator(seeds["i"], queue(*draws["i"]), expected=keys["r"], trusted=[keys["r"]], service=service, context=context,
-                  suites=suites, extra_shares=extra_shares, network_key=network_key, auth_padding=padding[0], trace=ti)
+                  suites=suites, extra_shares=extra_shares, network_key=network_key, auth_padding=padding[0], chain=chain.get("i"),
+                  trace=ti)
     r = Responder(seeds["r"], queue(*draws["r"]), suites=prefers, network_key=network_key, trusted=[] if refused else [keys["i"]], context=context,
-                  auth_padding=padding[1], refusal_text=refused or b"", trace=tr)
+                  auth_padding=padding[1], refusal_text=refused or b"", chain=chain.get("r"), trace=tr)
     wire, listed, received = {}, [], {"i": [], "r": []}
     tx = {}
 
@@ -193,7 +199,11 @@ def handshake_case(comment, *, flags=(), context=b"", service=b"", suites=(1,), 
             "service": service.decode(),
             "offer": {"suites": list(suites), "shares": [{"kind": k, "share": s} for k, s in t["shares"]]}}
     for s, name, pad, own in (("i", "initiator", padding[0], suites), ("r", "responder", padding[1], prefers)):
-        case[name] = {"seed": seeds[s], "public_key": keys[s], "suites": list(own), "randomness": list(draws[s]), "auth_padding": pad}
+        credential = {"kind": 2, "data": chains.join(chain[s])} if s in chain else {"kind": 1, "data": keys[s]}
+        seen = (r if s == "i" else i).peer_names
+        assert block(credential["data"], credential["kind"]) in t[f"auth_{s}_plaintext"] and seen == (chains.names(chains.parse(credential["data"])[0]) if s in chain else [])
+        case[name] = {"seed": seeds[s], "public_key": keys[s], "credential": credential, "names": seen, "suites": list(own),
+                      "randomness": list(draws[s]), "auth_padding": pad}
     names = ("shared early_secret network_tag_key handshake_secret hs_secret_r hs_secret_i hs_key_r hs_iv_r hs_key_i hs_iv_i confirm_key_r "
              "confirm_key_i master_secret traffic_secret_r traffic_secret_i traffic_key_r traffic_iv_r traffic_key_i "
              "traffic_iv_i exporter_secret channel_binding session_id").split()
@@ -256,6 +266,62 @@ def handshakes():
         handshake_case("KEEPALIVE from both sides", flags=["keepalive"],
                        records=[("i", keep, b"", None), ("r", keep, b"", 9), ("i", data, b"ping", None), ("i", end, b"", None),
                                 ("r", keep, b"", None), ("r", end, b"", None)]),
+        *certified_handshakes(both),
+    ]
+
+
+def leaf(key, issuer, subject="Leaf", *names, extensions=certs.LEAF, **options):
+    return certs.Party(subject, key, issuer, extensions=(*extensions, *([certs.alt_names(*names)] if names else [])), **options)
+
+
+def ladder(label, n, key=certs.Ed25519):
+    """A root and n - 1 intermediates, each issued by the one before; the root first."""
+    parties = []
+    for k in range(n):
+        parties.append(certs.Party(f"{label} {k}", key(f"{label} {k}"), parties[-1] if parties else None))
+    return parties
+
+
+def certified_handshakes(both):
+    root, other = certs.Party("Root", certs.Ed25519("Root")), certs.Party("Other", certs.Ed25519("Other"))
+    between = certs.Party("Between", certs.Ed25519("Between"), root)
+    rsa = certs.Party("RSA root", certs.Rsa("RSA root"))
+    ecdsa = certs.Party("ECDSA between", certs.Ecdsa("ECDSA between"), rsa)
+    steps = ladder("Step", 8)
+    names = ("dns:db.example.org", "dns:*.Cluster.Example.org", "ip:192.0.2.7", "ip:2001:db8::7", "uri:spiffe://example.org/db",
+             "email:db@example.org", "dn:db")
+
+    def filled(key):
+        """One certificate that makes credential_data just MAX_CREDENTIAL_LEN bytes long."""
+        size = lambda n: certs.chain(leaf(key, root, extensions=(*certs.LEAF, certs.extension("1.2.3.4", bytes(n)))))
+        return size(16000 + 16384 - 2 - len(size(16000)[0]))
+    return [
+        handshake_case("X.509 on both sides, only the leaves", flags=["x509"], records=both, chain={
+            "i": lambda k: certs.chain(leaf(k, root, "Client", "uri:spiffe://example.org/client")),
+            "r": lambda k: certs.chain(leaf(k, root, "Server", "dns:db.example.org"))}),
+        handshake_case("X.509 with an intermediate for the responder, a raw key for the initiator", flags=["x509"], records=both,
+                       chain={"r": lambda k: certs.chain(leaf(k, between, "Server", *names), between)}),
+        handshake_case("X.509 with the root in the chain, no names", flags=["x509"], records=both,
+                       chain={"r": lambda k: certs.chain(leaf(k, between), between, root)}),
+        handshake_case("X.509 both ways, hybrid, with a service and padding", flags=["x509", "auth_padding"], suites=(2,), service=b"git-upload",
+                       context=b"example/7", padding=(100, 200), records=both, chain={
+                           "i": lambda k: certs.chain(leaf(k, between, "Client", "dns:client.example.org"), between),
+                           "r": lambda k: certs.chain(leaf(k, between, "Server", *names), between, root)}),
+        handshake_case("X.509 under CAs with ECDSA and RSA, a raw key for the responder, network key", flags=["x509", "network_key"], suites=(4, 1),
+                       network_key=derive("network key x509"), records=both,
+                       chain={"i": lambda k: certs.chain(leaf(k, ecdsa, "Client", "ip:2001:db8::1"), ecdsa, rsa)}),
+        handshake_case("X.509 with 8 certificates both ways, AES-256-GCM", flags=["x509"], suites=(3,), records=both, chain={
+            "i": lambda k: certs.chain(leaf(k, steps[-1]), *steps[:0:-1]),
+            "r": lambda k: certs.chain(leaf(k, steps[-2]), *steps[-2::-1])}),
+        handshake_case("X.509 with the longest credential both ways, and AUTH_R and AUTH_I of the greatest length", flags=["x509", "auth_padding"],
+                       padding=(17408 - 16 - 1 - 3 - 16384 - 96, 17408 - 16 - 3 - 16384 - 96), chain={"i": filled, "r": filled}),
+        handshake_case("X.509, a certificate signed by its own key, which is no CA", flags=["x509"], records=both,
+                       chain={"r": lambda k: certs.chain(leaf(k, None, "Alone", "dns:alone"))}),
+        handshake_case("X.509, the succession of a key", flags=["x509"], records=both, chain={"i": lambda k: certs.chain(
+            leaf(k, other, "New", extensions=(certs.key_usage(certs.DIGITAL_SIGNATURE), certs.extended(certs.SUCCESSION))), other)}),
+        handshake_case("X.509, refused as not trusted, with a text", flags=["x509", "refused"], refused="certificate expired".encode(), chain={
+            "i": lambda k: certs.chain(leaf(k, root, "Client", "uri:spiffe://example.org/client")),
+            "r": lambda k: certs.chain(leaf(k, root, "Server", "dns:db.example.org"))}),
     ]
 
 
@@ -268,6 +334,9 @@ HANDSHAKE_NOTES = {
     "keepalive": "KEEPALIVE records are among the records",
     "record_padding": "records have the padding flag; everywhere, padding 0 means that the flag is not set",
     "alert": "the last record is an ALERT, which ends the session",
+    "x509": "a side presents an X.509 chain; whether a chain is to be believed is not asked here",
+    "credential": "kind and credential_data of AUTH_R or AUTH_I",
+    "names": "of the side, as its peer reads them from the chain [ID-10]",
 }
 
 
@@ -415,7 +484,7 @@ class Negatives:
 
     def add(self, tag, comment, victim, stage, expect, layer, last=None, *, forge=None, peer_key=None, untrusted=False,
             expected="peer", context=b"", peer_context=None, services=None, service=b"", same_seed=False, suites=(1,),
-            peer_suites=None, network_key=None, peer_network_key="same", **peer):
+            peer_suites=None, network_key=None, peer_network_key="same", flags=(), **peer):
         """stage: number of correct frames before the last one; last(next correct frame, peer, victim) makes the last one."""
         label = f"negative {len(self.cases)}"
         with_mlkem, peer_suites = any(map(cs.hybrid, suites)), peer_suites or suites
@@ -431,8 +500,8 @@ class Negatives:
             trusted.append(expected)
         elif expected == "peer":
             expected = peer_key if victim == "initiator" and not untrusted else None
-        case = hexed({"comment": f"{tag}: {comment}", "tag": tag, "victim": victim, "suites": suites, "network_key": network_key,
-                      "context": context,
+        case = hexed({"comment": f"{tag}: {comment}", "tag": tag, "flags": flags, "victim": victim, "suites": suites,
+                      "network_key": network_key, "context": context,
                       "service": service.decode() if victim == "initiator" else "", "seed": seed, "randomness": draws,
                       "expected_peer": expected, "trusted": trusted, "services": services})
         v = make_victim(case)
@@ -638,7 +707,7 @@ def negative_handshakes():
         for at, what in ((0, "first"), (49, "last")):
             plain("FR-6", f"{what} byte of the padding is not zero", lambda p, at=at: p[:len(p) - 50 + at] + b"\1" + p[len(p) - 49 + at:],
                   auth_padding=50)
-        for kind in (0, 2, 255):
+        for kind in (0, 3, 255):
             tamper("ID-1", f"credential kind {kind}", mal, "credential",
                    forge=lambda s, kind=kind: {"credential": block(cs.ed25519_public(s), kind)})
         for size in (1, 31, 33, 64):
@@ -733,7 +802,126 @@ def negative_handshakes():
     for suites in ((1,), (2, 1)):
         add_("HS-27", f"a bad encapsulation key of a suite that is not chosen is not looked at, responder {list(suites)}; AUTH_I is changed", r, 1,
              "bad_record", "aead", flip(-1), suites=suites, peer_suites=(1,), extra_shares=((MLKEM, bad),))
+    negative_chains(add_)
     return n.cases
+
+
+def negative_chains(add_):
+    """Credentials of kind 2 with one fault. All else is right: who signs has the key of the first certificate, and is trusted."""
+    mal, cred, root = "malformed", "credential", certs.Party("Root", certs.Ed25519("Root"))
+    between = certs.Party("Between", certs.Ed25519("Between"), root)
+    steps = ladder("Step", 9)
+    field = lambda der: u16(len(der)) + der
+
+    def recoded(der):
+        """The same certificate with a length in one byte more than it needs."""
+        assert der[:2] == b"\x30\x82"
+        return b"\x30\x83\0" + der[2:]
+
+    def algorithm(oid, *parameters, key=None, unused=0):
+        return lambda k: certs.seq(certs.seq(certs.oid(oid), *parameters), certs.bits(k.public() if key is None else key(k), unused))
+
+    def built(version=certs.tlv(0xA0, certs.integer(2)), serial=certs.integer(7), begin=certs.time(certs.FROM), extensions=certs.seq(*certs.LEAF),
+              more=b"", signature=None, after=b""):
+        """A leaf of the root, of these parts."""
+        def make(k, c, d):
+            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), certs.name("Leaf"),
+                            k.spki(), certs.tlv(0xA3, extensions), more)
+            return field(certs.seq(tbs, root.key.algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
+        return make
+
+    shapes = {  # tag, what: from the key, a right leaf and its one issuer, to credential_data
+        ("ID-4", "a raw key of 32 bytes as a chain"): lambda k, c, d: k.public(),
+        ("ID-4", "one byte"): lambda k, c, d: b"\0",
+        ("ID-4", "an empty certificate"): lambda k, c, d: b"\0\0",
+        ("ID-4", "an empty certificate at the end"): lambda k, c, d: field(c) + b"\0\0",
+        ("ID-4", "an empty certificate at the beginning"): lambda k, c, d: b"\0\0" + field(c),
+        ("ID-4", "cert_len reaches one byte beyond the end"): lambda k, c, d: u16(len(c) + 1) + c,
+        ("ID-4", "cert_len 65,535"): lambda k, c, d: b"\xff\xff" + c,
+        ("ID-4", "the second cert_len reaches beyond the end"): lambda k, c, d: field(c) + u16(len(d) + 1) + d,
+        ("ID-4", "cert_len one byte too short"): lambda k, c, d: u16(len(c) - 1) + c,
+        ("ID-4", "one surplus byte at the end"): lambda k, c, d: field(c) + b"\0",
+        ("ID-4", "one surplus byte after two certificates"): lambda k, c, d: field(c) + field(d) + b"\x30",
+        ("ID-4", "the DER is cut by one byte"): lambda k, c, d: field(c[:-1]),
+        ("ID-4", "the DER of the second certificate is cut by one byte"): lambda k, c, d: field(c) + field(d[:-1]),
+        ("ID-4", "bytes that are no DER"): lambda k, c, d: field(derive("garbage", 300)),
+        ("ID-4", "the second certificate is no DER"): lambda k, c, d: field(c) + field(derive("garbage", 300)),
+        ("ID-4", "DER that is no certificate"): lambda k, c, d: field(certs.seq(certs.integer(1), certs.integer(2))),
+        ("ID-4", "an empty SEQUENCE"): lambda k, c, d: field(certs.seq()),
+        ("ID-4", "the part that is signed, alone"): lambda k, c, d: field(chains.Certificate(c).tbs),
+        ("ID-4", "PEM"): lambda k, c, d: field(b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(c) + b"-----END CERTIFICATE-----\n"),
+        ("ID-4", "a byte after the certificate, in its field"): lambda k, c, d: field(c + b"\0"),
+        ("ID-4", "two certificates in one field"): lambda k, c, d: field(c + d),
+        ("ID-4", "a length that is not the shortest"): lambda k, c, d: field(recoded(c)),
+        ("ID-4", "a length that is not the shortest, in the second certificate"): lambda k, c, d: field(c) + field(recoded(d)),
+        ("ID-4", "an indefinite length"): lambda k, c, d: field(b"\x30\x80" + c[4:] + b"\0\0"),
+        ("ID-4", "a certificate list"): lambda k, c, d: field(root.revoke()),
+        ("ID-4", "version 4"): built(version=certs.tlv(0xA0, certs.integer(3))),
+        ("ID-4", "a serial number that is not the shortest"): built(serial=certs.tlv(2, b"\0\7")),
+        ("ID-4", "a serial number without bytes"): built(serial=certs.tlv(2)),
+        ("ID-4", "the beginning of the validity has no seconds"): built(begin=certs.tlv(0x17, b"2001010000Z")),
+        ("ID-4", "the beginning of the validity has an offset"): built(begin=certs.tlv(0x17, b"200101000000+0000")),
+        ("ID-4", "critical is 0x01"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.tlv(1, b"\1"), certs.octets(b"\5\0")))),
+        ("ID-4", "an extension has a surplus element"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.octets(b"\5\0"), certs.octets()))),
+        ("ID-4", "the part that is signed has a surplus element"): built(more=certs.integer(1)),
+        ("ID-4", "an element after the signature"): built(after=certs.integer(1)),
+        ("ID-4", "no signature"): built(signature=b""),
+        ("ID-4", "a signature that is no BIT STRING"): built(signature=certs.octets(bytes(64))),
+        ("ID-5", "9 certificates"): lambda k, c, d: chains.join(certs.chain(leaf(k, steps[-1]), *steps[:0:-1])),
+        ("ID-5", "9 certificates, and the last is the root"): lambda k, c, d: chains.join(certs.chain(leaf(k, steps[-2]), *steps[-2::-1])),
+    }
+    for what, spki in {
+            "a key for ECDSA with P-256": lambda k: certs.Ecdsa("Leaf").spki(), "a key for RSA": lambda k: certs.Rsa("RSA root").spki(),
+            "the parameters of Ed25519 are NULL": algorithm(chains.ED25519, certs.tlv(5)),
+            "a key of 31 bytes": algorithm(chains.ED25519, key=lambda k: k.public()[:31]),
+            "a key of 33 bytes": algorithm(chains.ED25519, key=lambda k: k.public() + b"\0"),
+            "an empty key": algorithm(chains.ED25519, key=lambda k: b""),
+            "a key in an OCTET STRING": algorithm(chains.ED25519, key=lambda k: certs.octets(k.public())),
+            "a key for X25519": algorithm("1.3.101.110"), "a key for Ed448": algorithm("1.3.101.113", key=lambda k: derive("Ed448", 57)),
+            "the algorithm of Ed448 with 32 bytes": algorithm("1.3.101.113")}.items():
+        shapes["ID-6", what] = lambda k, c, d, spki=spki: field(leaf(k, root, spki=spki(k)).der)
+    order = lambda make: lambda k, c, d: chains.join(certs.chain(*make(k)))
+    shapes |= {
+        ("ID-7", "the order is reversed"): order(lambda k: (certs.Party("Between", k, root), leaf(certs.Ed25519("Leaf"), certs.Party("Between", k, root)))),
+        ("ID-7", "the second certificate is another's"): order(lambda k: (leaf(k, between), certs.Party("Stranger", certs.Ed25519("Stranger"), root))),
+        ("ID-7", "the intermediate is missing"): order(lambda k: (leaf(k, between), root)),
+        ("ID-7", "the third certificate is another's"): order(lambda k: (leaf(k, between), between, certs.Party("Stranger", certs.Ed25519("Stranger")))),
+        ("ID-7", "another leaf of the same issuer follows"): order(lambda k: (leaf(k, root), leaf(certs.Ed25519("Two"), root, "Two"))),
+        ("ID-7", "the names differ in a letter's case"): order(lambda k: (leaf(k, root, issuer_name="root"), root)),
+        ("ID-7", "the leaf twice, signed by itself"): order(lambda k: (leaf(k, None), leaf(k, None))),
+        ("ID-7", "the root twice"): order(lambda k: (leaf(k, root), root, root)),
+        ("ID-7", "an intermediate with the root's name, and the root"): order(lambda k: (
+            leaf(k, root), certs.Party("Root", certs.Ed25519("Between"), root), root)),
+        ("ID-7", "the issuer of the last but one has the leaf's name"): order(lambda k: (
+            leaf(k, between), certs.Party("Between", certs.Ed25519("Between"), issuer_name="Leaf"), certs.Party("Leaf", certs.Ed25519("Leaf"), root))),
+    }
+    for victim, message in (("initiator", "AUTH_R"), ("responder", "AUTH_I")):
+        tamper = lambda tag, what, expect, layer, **kw: add_(tag, f"{message}, X.509: {what}", victim, 1, expect, layer, flags=["x509"], **kw)
+        for (tag, what), make in shapes.items():
+            def credential(seed, make=make):
+                k = certs.Seeded(seed)
+                return {"credential": block(make(k, leaf(k, between, "Leaf", "dns:leaf.example").der, between.der), 2)}
+            tamper(tag, what, mal, cred, forge=credential, **({"auth_padding": 40} if what in ("one byte", "an empty certificate") else {}))
+        weak = {f"a leaf key of order {order}; the signature satisfies the equation": SMALL_KEYS[order] for order in ("1", "4", "8 (second y)")}
+        weak["a leaf key that is not canonical (y = p + 1, sign 0); the signature satisfies the equation"] = le(P + 1)
+        for what, key in weak.items():
+            data = chains.join(certs.chain(leaf(None, between, spki=certs.ed25519_spki(key)), between))
+            tamper("ID-2", what, "refused", cred, peer_key=key, forge={"credential": block(data, 2), "sign": sign_small_key(key)})
+        for what, key in (("not canonical (y = p + 3, a point of large order)", le(P + 3)), ("not on the curve", NOT_A_POINT)):
+            tamper("ID-2", "a leaf key that is " + what, "refused", cred, peer_key=key,
+                   forge={"credential": block(chains.join(certs.chain(leaf(None, root, spki=certs.ed25519_spki(key)))), 2)})
+        right = lambda seed: block(chains.join(certs.chain(leaf(certs.Seeded(seed), between), between)), 2)
+        tamper("HS-13" if victim == "initiator" else "HS-18", "confirmation: one bit changed", "bad_record", "confirmation",
+               forge=lambda s: {"credential": right(s), "confirm": lambda c, k: c[:-1] + u8(c[-1] ^ 1)})
+        for what, seed in (("the issuer's", between.key.seed), ("another", derive("another key"))):
+            tamper("HS-14" if victim == "initiator" else "HS-20", f"signed with {what} key, not the leaf's", "refused", "signature",
+                   forge=lambda s, seed=seed: {"credential": right(s), "sign": cs.Ed25519PrivateKey.from_private_bytes(seed).sign})
+        tamper("ID-3", "the leaf has the own key of the other side", *(("refused", "policy") if victim == "initiator" else ("verdict:4", "policy")),
+               same_seed=True, forge=lambda s: {"credential": right(s)})
+        tamper("HS-15" if victim == "initiator" else "HS-26", "the leaf's key is not trusted", *(
+            ("refused", "policy") if victim == "initiator" else ("verdict:1", "policy")), untrusted=True, forge=lambda s: {"credential": right(s)})
+    add_("HS-15", "AUTH_R, X.509: a trusted key, but not the expected one", "initiator", 1, "refused", "policy", expected="other", flags=["x509"],
+         forge=lambda s: {"credential": block(chains.join(certs.chain(leaf(certs.Seeded(s), between), between)), 2)})
 
 
 def negative_suites(add_, weak):
@@ -1353,9 +1541,10 @@ NEGATIVE_NOTES = {
     "services": "null: any service is offered",
     "suites": "the victim's: of an initiator the offer, of a responder its preference",
     "network_key": "of the victim, or null",
+    "x509": "the peer presents a credential of kind 2",
     "silent": "expect: a responder with a network key sends nothing at all, discards what follows and is never established",
     "layer": "frame: type or length; message: what does not parse, and versions; network: the tag of the network key, wrong or where none is "
-             "known; credential: ID-1, ID-2; agreement: suites, encapsulation keys, echoes, zero secrets; aead; rekey: RK-2 to RK-6; confirmation; signature; policy: own key, expected, trusted, services, refusals; session: wrong "
+             "known; credential: ID-1, ID-2, ID-4 to ID-7; agreement: suites, encapsulation keys, echoes, zero secrets; aead; rekey: RK-2 to RK-6; confirmation; signature; policy: own key, expected, trusted, services, refusals; session: wrong "
              "state, alerts received, limits",
 }
 RECORD_NOTES = {
@@ -1407,6 +1596,7 @@ def files():
             "negative/handshake.json": text(NEGATIVE_NOTES, negative_handshakes()),
             "negative/records.json": text(RECORD_NOTES, negative_records()),
             "negative/rekey.json": text(NEGATIVE_REKEY_NOTES, negative_rekeys()),
+            "x509.json": x509.text(),
             "conformance.json": frozen()}
 
 

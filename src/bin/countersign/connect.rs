@@ -38,7 +38,10 @@ pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
             () = interrupt() => return Ok(INTERRUPTED),
         };
         let error = match result {
-            Ok(stream) => return session::on_stdio(stream, interrupt()).await,
+            Ok(stream) => {
+                args.known_peers.iter().for_each(|file| place.remember(file));
+                return session::on_stdio(stream, interrupt()).await;
+            }
             Err(error) => error,
         };
         if let (Some(file), false) = (&args.known_peers, settled)
@@ -89,7 +92,8 @@ async fn call(
 /// Whom we trust: with a CA, who has a certificate by it; otherwise the one peer, or who was there the first time.
 fn trust(args: &ConnectArgs, peer: Option<PeerId>, place: &Place) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
     if let Some(file) = &args.known_peers {
-        return Ok((Arc::new(place.trust(file)?), Vec::new()));
+        let (trust, watched) = place.trust(file)?;
+        return Ok((Arc::new(trust), vec![watched]));
     }
     if let Some(ca) = &args.cert.ca {
         let (authority, watched) = watched_authority(ca, &args.cert.crls, args.cert.stale_crl)?;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign::PublicKey;
@@ -11,13 +11,22 @@ use countersign::trust::{Decision, DecisionFuture, Known, KnownPeers, Request, T
 use crate::args::ConnectArgs;
 use crate::log;
 use crate::report::{IO, PEER_REFUSED, Report};
+use crate::watch::{Watched, watch};
 
-/// The file, and what was seen at the address.
+/// The address, and what was seen there.
 #[derive(Clone)]
 pub struct Place {
     host: String,
     port: u16,
-    seen: Arc<Mutex<Option<(PublicKey, Known)>>>,
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    key: PublicKey,
+    known: Known,
+    /// The known key that vouches for it.
+    predecessor: Option<PublicKey>,
 }
 
 impl Place {
@@ -28,18 +37,37 @@ impl Place {
         Place { host, port: port.parse().unwrap_or_default(), seen: Arc::default() }
     }
 
-    /// Trusts who is known at this place, and notes who answers.
-    pub fn trust(&self, file: &Path) -> Result<impl Trust + use<>, Report> {
-        let known = KnownPeers::open(file).map_err(|error| Report::new(IO, error, None))?;
-        Ok(Noting { inner: known.trust(&self.host, self.port), file: file.into(), known, place: self.clone() })
+    /// Trusts who is known at this place, and notes who answers. The file is watched.
+    pub fn trust(&self, file: &Path) -> Result<(impl Trust + use<>, Watched), Report> {
+        KnownPeers::open(file).map_err(|error| Report::new(IO, error, None))?;
+        let (path, place) = (file.to_path_buf(), self.clone());
+        watch("known peers", vec![path.clone()], move || {
+            let known = KnownPeers::open(&path)?;
+            Ok(Noting { inner: known.trust(&place.host, place.port), known, place: place.clone() })
+        })
+    }
+
+    /// After a call that succeeded: a new key that the known one vouches for takes its place in the file.
+    pub fn remember(&self, file: &Path) {
+        let Some(Seen { key, predecessor: Some(old), .. }) = self.take() else { return };
+        let (was, is) = (old.fingerprint(), key.fingerprint());
+        log::line(format!("the peer has a new key, {is}, for which the known one, {was}, vouches"));
+        match KnownPeers::replace(file, &self.host, self.port, &old, &key) {
+            Ok(()) => log::line(format!("{} has the new key now", file.display())),
+            Err(error) => log::line(format!("warning: {} keeps the old key: {error}", file.display())),
+        }
+    }
+
+    fn take(&self) -> Option<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// After a call that failed: goes on if the peer is new and a person says yes. `Ok(false)` if that was not the reason.
     pub fn settle(&self, args: &ConnectArgs, file: &Path) -> Result<bool, Report> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Seen { key, known, .. }) = self.take() else { return Ok(false) };
         let shown = format!("[{}]:{}", self.host.escape_debug(), self.port);
-        match seen {
-            Some((key, Known::New)) => {
+        match known {
+            Known::New => {
                 if !args.accept_new && !ask(&shown, &key)? {
                     return Err(Report::new(PEER_REFUSED, format!("{shown}: not accepted"), None));
                 }
@@ -48,8 +76,8 @@ impl Place {
                 log::line(format!("{shown} is known from now on as {} ({})", key.fingerprint(), file.display()));
                 Ok(true)
             }
-            Some((key, Known::Changed { expected, line })) => Err(changed(&shown, &key, &expected, file, line)),
-            Some((key, Known::Revoked { line })) => Err(Report::new(
+            Known::Changed { expected, line } => Err(changed(&shown, &key, &expected, file, line)),
+            Known::Revoked { line } => Err(Report::new(
                 PEER_REFUSED,
                 format!("{shown}: the key {} is revoked, {} line {line}", key.fingerprint(), file.display()),
                 Some("somebody uses a key that was withdrawn: ask the peer's operator over another channel"),
@@ -121,22 +149,8 @@ fn answer(terminal: &File, text: &str, fingerprint: &str) -> std::io::Result<boo
 /// Notes who answered, for what is said afterwards.
 struct Noting<T> {
     inner: T,
-    file: PathBuf,
     known: KnownPeers,
     place: Place,
-}
-
-impl<T> Noting<T> {
-    /// The known key vouches for the one that answered, which takes its place in the file.
-    fn replace(&self, old: &PublicKey, new: &PublicKey) {
-        let Place { host, port, .. } = &self.place;
-        let (was, is) = (old.fingerprint(), new.fingerprint());
-        log::line(format!("the peer has a new key, {is}, for which the known one, {was}, vouches"));
-        match KnownPeers::replace(&self.file, host, *port, old, new) {
-            Ok(()) => log::line(format!("{} has the new key now", self.file.display())),
-            Err(error) => log::line(format!("warning: {} keeps the old key: {error}", self.file.display())),
-        }
-    }
 }
 
 impl<T: Trust> Trust for Noting<T> {
@@ -144,11 +158,13 @@ impl<T: Trust> Trust for Noting<T> {
         Box::pin(async move {
             let decision = self.inner.decide(request).await;
             let key = *request.public_key();
-            let seen = self.known.check(&self.place.host, self.place.port, &key);
-            *self.place.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, seen));
-            if let Decision::Accept(grant) = &decision {
-                grant.predecessor.into_iter().for_each(|old| self.replace(&old, &key));
-            }
+            let known = self.known.check(&self.place.host, self.place.port, &key);
+            let predecessor = match &decision {
+                Decision::Accept(grant) => grant.predecessor,
+                Decision::Refuse(_) => None,
+            };
+            let seen = Some(Seen { key, known, predecessor });
+            *self.place.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
             decision
         })
     }

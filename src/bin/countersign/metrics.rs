@@ -1,6 +1,5 @@
 //! Counters in the text format of Prometheus, in a file that is replaced as a whole.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use countersign::Listener;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::ca::replace;
 use crate::log;
 use crate::watch::Watched;
 
@@ -32,18 +32,11 @@ pub async fn write(path: &Path, listener: &Listener, sessions: &Arc<Sessions>, w
         if text == written {
             continue;
         }
-        match replace(path, &text) {
+        match replace(path, text.as_bytes(), 0o644) {
             Ok(()) => written = text,
-            Err(error) => log::line(format!("error: can't write the metrics {}: {error}", path.display())),
+            Err(report) => log::line(format!("error: {report}")),
         }
     }
-}
-
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    fs::write(&name, text)?;
-    fs::rename(&name, path)
 }
 
 fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> String {

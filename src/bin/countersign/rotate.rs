@@ -1,8 +1,5 @@
 //! `rotate`: our key vouches for the one that will follow it.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use countersign::trust::SUCCESSION;
@@ -14,6 +11,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use crate::args::RotateArgs;
+use crate::ca::replace;
 use crate::keys::{load_identity, parse_who, print};
 use crate::report::{IO, Report};
 
@@ -28,8 +26,7 @@ pub fn run(args: &RotateArgs) -> Result<u8, Report> {
     }
     let failed = |error: Error| Report::new(IO, format!("can't make the certificate: {error}"), None);
     let chain = chain(&identity, &next, args.days).map_err(failed)?;
-    write_whole(&args.out, &chain)
-        .map_err(|error| Report::io(format!("can't write {}", args.out.display()), &error))?;
+    replace(&args.out, chain.as_bytes(), 0o644)?;
     print(&format!(
         "{old} vouches for {new} for {days} days\n\
          from now on serve and connect with the new key and --cert {out}: whoever pinned the old key accepts it.\n\
@@ -89,16 +86,6 @@ impl SigningKey for Key<'_> {
         let signed = self.identity.and_then(|identity| identity.sign_certificate(message).ok());
         signed.map(|signature| signature.to_vec()).ok_or(Error::RemoteKeyError)
     }
-}
-
-/// Puts a file in the place of another, whole.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let mut file = fs::File::create(&name)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&name, path)
 }
 
 /// Clocks of peers may be behind.

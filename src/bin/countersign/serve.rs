@@ -141,6 +141,10 @@ async fn serve(
     };
     // The authenticated end of our direction, whatever happened before; a failed session refuses it.
     let ended = timeout(linger, write.shutdown()).await;
+    if outcome.is_err() || matches!(ended, Ok(Err(_))) {
+        // The peer has been told why; it gets the time to read it.
+        read.linger().await;
+    }
     let outcome = match (outcome, ended) {
         (Err(error), _) | (Ok(_), Ok(Err(error))) => {
             if matches!(protocol_error(&error), Some(Error::Revoked(_))) {

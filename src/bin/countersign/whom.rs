@@ -1,9 +1,9 @@
 //! Whom we trust: a trust file, CAs, or both; all watched.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use countersign::trust::{Authority, Conditions, PatternList, Trust, TrustExt, any_of};
+use countersign::trust::{Conditions, DecisionFuture, PatternList, Request, Trust, TrustExt, Watcher, any_of};
 use countersign::{Reload, TrustFile};
 
 use crate::args::Stale;
@@ -73,10 +73,38 @@ fn trust_file(path: &Path) -> Result<(Reload<TrustFile>, Watched), Report> {
     watch("trust file", vec![path.to_path_buf()], move || Ok(TrustFile::open(&file)?))
 }
 
+/// Says on standard error what a decision warns of, the same thing once.
+struct Warning<T> {
+    inner: T,
+    said: Mutex<String>,
+}
+
+impl<T: Trust> Trust for Warning<T> {
+    fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
+        Box::pin(async move {
+            let decision = self.inner.decide(request).await;
+            if let Some((_, warning)) = decision.rule().split_once("WARNING: ") {
+                let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                if *said != warning {
+                    log::line(format!("warning: {}", warning.escape_debug()));
+                    *said = warning.to_string();
+                }
+            }
+            decision
+        })
+    }
+
+    fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
+        self.inner.watch(watcher)
+    }
+}
+
 /// CAs and revocation lists, loaded again together when one of the files changes.
-pub fn watched_authority(ca: &Path, crls: &[PathBuf], stale: Stale) -> Result<(Reload<Authority>, Watched), Report> {
+pub fn watched_authority(ca: &Path, crls: &[PathBuf], stale: Stale) -> Result<(impl Trust + use<>, Watched), Report> {
     certificates::authority(ca, crls, stale)?;
     let files = std::iter::once(ca.to_path_buf()).chain(crls.iter().cloned()).collect();
     let (ca, crls) = (ca.to_path_buf(), crls.to_vec());
-    watch("CA", files, move || Ok(certificates::authority(&ca, &crls, stale).map_err(|report| report.to_string())?))
+    let load = move || Ok(certificates::authority(&ca, &crls, stale).map_err(|report| report.to_string())?);
+    let (authority, watched) = watch("CA", files, load)?;
+    Ok((Warning { inner: authority, said: Mutex::default() }, watched))
 }

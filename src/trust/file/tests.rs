@@ -71,6 +71,24 @@ fn a_bad_line_is_an_error_with_its_number() {
     assert_eq!(shown, expected);
 }
 
+/// Long files are parsed in two halves: nothing is lost between them, and the first bad line of all is named.
+#[test]
+fn long_files() {
+    let lines = |count: usize| (0..count).map(|number| format!("services=\"{number}\" {KEY} n\n")).collect::<String>();
+    for count in [MANY - 1, MANY, MANY + 1, 2 * MANY + 1] {
+        let trust = trust(&lines(count));
+        for number in [0, count / 2 - 1, count / 2, count / 2 + 1, count - 1] {
+            let rule = format!("the trust file, line {}", number + 1);
+            assert_eq!(trust.decision(&request(&format!("{number}"))).rule(), rule);
+        }
+        assert!(!trust.decision(&request(&format!("{count}"))).is_accept());
+        let bad_at = |line: usize| lines(line) + "hello\n" + &lines(count) + "\0\n";
+        assert_eq!(TrustFile::parse(&bad_at(0)).unwrap_err().line(), 1);
+        assert_eq!(TrustFile::parse(&bad_at(count)).unwrap_err().line(), count + 1);
+        assert_eq!(TrustFile::parse(&(lines(count) + "\0\n")).unwrap_err().line(), count + 1);
+    }
+}
+
 #[test]
 fn lines_with_the_same_key_are_alternatives_in_order() {
     let text = format!(
@@ -118,5 +136,6 @@ fn an_authority_is_no_peer() {
     assert_eq!(denial.rule, "no line of the trust file is about the peer");
     // A line of its own makes it one.
     let both = TrustFile::parse(&format!("cert-authority {KEY} CA\n{KEY} host")).unwrap();
+    assert_eq!(both.len(), 2);
     assert_eq!(both.decision(&request("")).rule(), "the trust file, line 2");
 }

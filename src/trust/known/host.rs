@@ -19,7 +19,8 @@ pub(super) enum Hosts {
     Hashed { salt: [u8; HASH_LEN], hash: [u8; HASH_LEN] },
 }
 
-/// What a host is called in the file: in lower case, and as it is at port 22, else `[host]:port`. Brackets around an IPv6 address are the caller's choice.
+/// What a host is called in the file: in lower case, and as it is at port 22, else `[host]:port`. Brackets around an
+/// IPv6 address are the caller's choice.
 pub(super) fn host_name(host: &str, port: u16) -> String {
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let host = inner.unwrap_or(host).to_ascii_lowercase();

@@ -1,5 +1,6 @@
-//! Known peers: which key a host had, in the format of ssh's `known_hosts`, for trust on first use. Host names are as ssh writes them: `host` at port 22,
-//! else `[host]:port`; they may be hashed. Lines with `@revoked` are heeded; those with other markers and other types of keys are passed over.
+//! Known peers: which key a host had, in the format of ssh's `known_hosts`, for trust on first use. Host names are as
+//! ssh writes them: `host` at port 22, else `[host]:port`; they may be hashed. Lines with `@revoked` are heeded; those
+//! with other markers and other types of keys are passed over.
 
 mod host;
 mod write;
@@ -66,7 +67,8 @@ impl KnownPeers {
     /// Loads a file; where there is none, nobody is known.
     ///
     /// # Errors
-    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can write.
+    /// [`TrustFileError`], with the number of the bad line; also for a file that others than its owner and group can
+    /// write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TrustFileError> {
         let path = path.as_ref();
         let text = match read(WHAT, path) {

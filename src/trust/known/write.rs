@@ -1,4 +1,5 @@
-//! Writing known-peers files: one line more, or one key for another; never less than was there, whoever writes at the same time.
+//! Writing known-peers files: one line more, or one key for another; never less than was there, whoever writes at the
+//! same time.
 
 use std::format;
 use std::fs::{self, File, OpenOptions};
@@ -12,12 +13,12 @@ use crate::trust::known::host::{HASH_LEN, Hosts, host_name};
 use crate::trust::known::{Known, KnownPeers, Line, field};
 
 impl KnownPeers {
-    /// Appends a line that the host has this key, in a file that is made if there is none; hashed, so that the file does not tell which hosts are known, or
-    /// not. Does nothing if the file says so already.
+    /// Appends a line that the host has this key, in a file that is made if there is none; hashed, so that the file
+    /// does not tell which hosts are known, or not. Does nothing if the file says so already.
     ///
     /// # Errors
-    /// Those of the file system; `InvalidData` if the file has a bad line, `InvalidInput` if the host is neither a name nor an IP address,
-    /// `AlreadyExists` if it has another key or if the key is revoked: then nothing is written.
+    /// Those of the file system; `InvalidData` if the file has a bad line, `InvalidInput` if the host is neither a name
+    /// nor an IP address, `AlreadyExists` if it has another key or if the key is revoked: then nothing is written.
     pub fn add(path: impl AsRef<Path>, host: &str, port: u16, key: &PublicKey, hashed: bool) -> io::Result<()> {
         let path = path.as_ref();
         let name = checked_name(host, port)?;
@@ -40,8 +41,9 @@ impl KnownPeers {
     /// Puts a new key of the host in place of an old one. Where a line is about other hosts too, they keep the old key.
     ///
     /// # Errors
-    /// Those of the file system; `NotFound` if the host does not have the old key; `InvalidInput` if a pattern such as `*.example.org` says that it has;
-    /// `InvalidData` if the file has a bad line; `AlreadyExists` if the new key is revoked. Then nothing is written.
+    /// Those of the file system; `NotFound` if the host does not have the old key; `InvalidInput` if a pattern such as
+    /// `*.example.org` says that it has; `InvalidData` if the file has a bad line; `AlreadyExists` if the new key is
+    /// revoked. Then nothing is written.
     pub fn replace(path: impl AsRef<Path>, host: &str, port: u16, old: &PublicKey, new: &PublicKey) -> io::Result<()> {
         let name = checked_name(host, port)?;
         // Of a link the target is replaced, not the link.

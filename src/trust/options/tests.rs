@@ -69,6 +69,38 @@ fn what_is_no_option() {
     assert_eq!(error(&"x".repeat(1_000)), OptionError::Unknown("x".repeat(MAX_SHOWN)));
 }
 
+/// Quotes and backslashes in every order after a quote: where the value ends by one reading, the options end by the
+/// other.
+#[test]
+fn both_readings_of_quotes_agree() {
+    let mut values = std::vec![String::new()];
+    for _ in 0..6 {
+        let longer = values.iter().flat_map(|value| ["a", "\"", "\\", " "].map(|piece| format!("{value}{piece}")));
+        values = longer.collect();
+    }
+    for value in values {
+        let line = format!("services=\"{value} key");
+        let written = Written::take(&line).unwrap().value(Kind::Services);
+        match (split(&line), written) {
+            (Err(error), Err(other)) => assert_eq!(error, other, "{line}"),
+            (Ok((options, _)), Ok((_, rest))) => {
+                let behind = line.len() - rest.len();
+                assert!(behind <= options.len(), "{line}");
+                // Only a space right behind the value ends the options there; anything else is refused.
+                assert_eq!(parse(options).is_ok(), behind == options.len() && is_list(&line[10..behind - 1]), "{line}");
+            }
+            // The quote of the value is closed, and another one is not.
+            (Err(OptionError::Unterminated), Ok((_, rest))) => assert!(rest.contains('"'), "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+/// Whether a value of the test above is a list of patterns: it has to be one without spaces, and not empty.
+fn is_list(value: &str) -> bool {
+    !value.is_empty() && !value.contains(' ')
+}
+
 #[cfg(feature = "x509")]
 #[test]
 fn authorities() {

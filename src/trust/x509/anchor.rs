@@ -7,8 +7,8 @@ use std::vec::Vec;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
-use x509_cert::der::asn1::AnyRef;
-use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::crypto::signature::PublicKey;
@@ -22,6 +22,8 @@ pub(super) struct Anchor {
     pub(super) not_after: Duration,
     /// CAs that may stand between it and a certificate.
     pub(super) path_len: Option<usize>,
+    /// Whether it may sign revocation lists.
+    pub(super) signs_lists: bool,
 }
 
 /// Why a certificate can't be that of a CA.
@@ -38,8 +40,9 @@ impl Anchor {
         let usage = tbs.get_extension::<KeyUsage>().map_err(|_| NoAnchor::Damaged)?;
         let constraints = tbs.get_extension::<BasicConstraints>().map_err(|_| NoAnchor::Damaged)?;
         let constraints = constraints.map(|(_, constraints)| constraints);
+        let usage = usage.map(|(_, usage)| usage);
         let is_ca = constraints.as_ref().map_or(tbs.version() == Version::V1, |constraints| constraints.ca);
-        if !is_ca || usage.is_some_and(|(_, usage)| !usage.key_cert_sign()) {
+        if !is_ca || usage.is_some_and(|usage| !usage.key_cert_sign()) {
             return Err(NoAnchor::NotACa);
         }
         let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| NoAnchor::Damaged)?;
@@ -49,11 +52,11 @@ impl Anchor {
             not_before: tbs.validity().not_before.to_unix_duration(),
             not_after: tbs.validity().not_after.to_unix_duration(),
             path_len: constraints.and_then(|constraints| constraints.path_len_constraint).map(usize::from),
+            signs_lists: usage.is_none_or(|usage| usage.crl_sign()),
         })
     }
 
-    /// An Ed25519 key as a CA: whatever it has signed, under the name that the certificate calls it by. `issuer` is
-    /// that name in DER.
+    /// An Ed25519 key as a CA: whatever it has signed, under the name that the certificate calls it by. `issuer` is that name in DER.
     pub(super) fn of_key(key: &PublicKey, issuer: &[u8]) -> Option<Self> {
         let subject = AnyRef::try_from(issuer).ok()?.value().to_vec();
         let (start, bits): (&[u8], _) = (&ED25519_KEY, key.as_bytes());
@@ -61,36 +64,24 @@ impl Anchor {
         let anchor =
             TrustAnchor { subject: subject.into(), subject_public_key_info: key_info.into(), name_constraints: None };
         let subject = key.fingerprint().to_string();
-        Some(Anchor { anchor, subject, not_before: Duration::ZERO, not_after: Duration::MAX, path_len: None })
+        let (not_before, not_after) = (Duration::ZERO, Duration::MAX);
+        Some(Anchor { anchor, subject, not_before, not_after, path_len: None, signs_lists: false })
     }
 }
 
 /// The content of a subject public key info for Ed25519, up to the key (RFC 8410, section 4).
 const ED25519_KEY: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Whether a certificate lists a purpose among its extended key usages. They are compared as bytes: the arcs of a
-/// purpose under a UUID don't fit into
-/// what `ObjectIdentifier` holds.
-pub(super) fn has_purpose(certificate: &CertificateDer<'_>, purpose: &[u8]) -> bool {
-    let listed = || -> x509_cert::der::Result<bool> {
-        let parsed = Certificate::from_der(certificate)?;
-        let mut extensions = parsed.tbs_certificate().extensions().into_iter().flatten();
-        let Some(usage) = extensions.find(|extension| extension.extn_id.as_bytes() == EXTENDED_KEY_USAGE) else {
-            return Ok(false);
-        };
-        let mut reader = SliceReader::new(AnyRef::from_der(usage.extn_value.as_bytes())?.value())?;
-        while !reader.is_finished() {
-            if AnyRef::decode(&mut reader)?.value() == purpose {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    listed().unwrap_or(false)
+/// Whether the extended key usage of a certificate has exactly this value in DER.
+pub(super) fn has_exactly_the_usage(certificate: &CertificateDer<'_>, value: &[u8]) -> bool {
+    let Ok(parsed) = Certificate::from_der(certificate) else { return false };
+    let extensions = parsed.tbs_certificate().extensions().map(Vec::as_slice).unwrap_or_default();
+    let mut usages = extensions.iter().filter(|extension| extension.extn_id == EXTENDED_KEY_USAGE);
+    usages.next().is_some_and(|usage| usage.extn_value.as_bytes() == value) && usages.next().is_none()
 }
 
-/// id-ce-extKeyUsage, 2.5.29.37, as the content of an OID in DER.
-const EXTENDED_KEY_USAGE: [u8; 3] = [0x55, 0x1d, 0x25];
+/// id-ce-extKeyUsage (RFC 5280, section 4.2.1.12).
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 
 /// The Ed25519 key of a certificate, if it is one.
 pub(super) fn ed25519_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {

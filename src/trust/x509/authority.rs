@@ -1,12 +1,14 @@
 //! Trust in whom CAs vouch for.
 
+use core::time::Duration;
+
 use std::format;
-use std::string::{String, ToString};
+use std::string::ToString;
 use std::vec::Vec;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use webpki::{CertRevocationList, ExpirationPolicy};
+use webpki::ExpirationPolicy;
 
 use crate::error::Reason;
 use crate::identity::{CertificateChain, Credential};
@@ -15,7 +17,7 @@ use crate::trust::x509::anchor::Anchor;
 use crate::trust::x509::crl::Crl;
 use crate::trust::x509::fault::Fault;
 use crate::trust::x509::load::{AuthorityError, Cause};
-use crate::trust::x509::path::{Check, NO_CLOCK, usage};
+use crate::trust::x509::path::{Check, Issuers, Verified, usage};
 
 /// Trusts whoever presents a certificate that leads to one of its CAs, is valid now, is for this use, and is not revoked; for every
 /// service, in both directions. Narrow it with [`TrustExt::when`](crate::trust::TrustExt::when).
@@ -36,6 +38,15 @@ pub enum StaleCrl {
     Refuse,
     /// It is used all the same; the rule of each decision says that it is out of date.
     Warn,
+}
+
+impl StaleCrl {
+    fn policy(self) -> ExpirationPolicy {
+        match self {
+            StaleCrl::Refuse => ExpirationPolicy::Enforce,
+            StaleCrl::Warn => ExpirationPolicy::Ignore,
+        }
+    }
 }
 
 impl Authority {
@@ -91,28 +102,49 @@ impl Authority {
         Ok(Authority { anchors, crls: Vec::new(), stale: StaleCrl::default() })
     }
 
-    fn check(&self, chain: &CertificateChain, request: &Request) -> Result<Grant, (Fault, String)> {
-        let time = request.time.ok_or_else(|| (Fault::NotValidYet, String::from(NO_CLOCK)))?;
-        let crls: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &crl.list).collect();
-        let stale_crls = match self.stale {
-            StaleCrl::Refuse => ExpirationPolicy::Enforce,
-            StaleCrl::Warn => ExpirationPolicy::Ignore,
-        };
-        let check = Check { anchors: &self.anchors, crls: &crls, stale_crls, usage: usage(request.direction), time };
-        let verified = check.run(chain).map_err(|fault| (fault, String::new()))?;
-        let mut rule = format!("certificate {} by the CA {}", chain.serial(), verified.ca);
+    /// The grant by the first CA that a path leads to; or what is wrong with the path that came furthest.
+    fn check(&self, chain: &CertificateChain, request: &Request) -> Result<Grant, Fault> {
+        let time = request.time.ok_or(Fault::NoClock)?;
+        let mut fault = Fault::UnknownIssuer;
+        for (index, anchor) in self.anchors.iter().enumerate() {
+            let mut crls: Vec<&Crl> = self.crls.iter().filter(|crl| crl.is_for(index)).collect();
+            // Of several by one issuer webpki takes the first.
+            crls.sort_by_key(|crl| core::cmp::Reverse(crl.next_update));
+            let (stale_crls, usage) = (self.stale.policy(), usage(request.direction));
+            // A side that has lists wants one of each CA, also of one that has none.
+            if crls.is_empty() && !self.crls.is_empty() {
+                fault = fault.or(Fault::UnknownStatus, chain, anchor);
+                continue;
+            }
+            match (Check { anchor, crls: &crls, stale_crls, usage, time }).run(chain, Issuers::Certify) {
+                Ok(verified) => return Ok(self.grant(chain, anchor, &verified, &crls, time)),
+                Err(other) => fault = fault.or(other, chain, anchor),
+            }
+        }
+        Err(fault)
+    }
+
+    fn grant(
+        &self,
+        chain: &CertificateChain,
+        anchor: &Anchor,
+        verified: &Verified,
+        crls: &[&Crl],
+        time: Duration,
+    ) -> Grant {
+        let mut rule = format!("certificate {} by the CA {}", chain.serial(), anchor.subject);
         let mut grant = Grant { names: chain.names().to_vec(), until: Some(verified.until), ..Grant::default() };
-        for crl in &self.crls {
-            match self.stale {
-                StaleCrl::Refuse => grant.limit(crl.next_update),
-                StaleCrl::Warn if crl.next_update < time => {
-                    rule.push_str(&format!("; WARNING: the revocation list of {} is out of date", crl.issuer));
-                }
-                StaleCrl::Warn => {}
+        // The newest list of each issuer on the path.
+        for facts in chain.facts().iter().take(verified.used) {
+            let Some(crl) = crls.iter().find(|crl| crl.issuer_der == facts.issuer) else { continue };
+            if crl.next_update > time {
+                grant.limit(crl.next_update);
+            } else {
+                rule.push_str(&format!("; WARNING: the revocation list of {} is out of date", crl.issuer));
             }
         }
         grant.rule = rule;
-        Ok(grant)
+        grant
     }
 }
 
@@ -123,9 +155,8 @@ impl Trust for Authority {
         };
         match self.check(chain, request) {
             Ok(grant) => Decision::Accept(grant).ready(),
-            Err((fault, more)) => {
-                let issuer = chain.facts().last().map_or("", |facts| facts.issuer_name.as_str());
-                let rule = format!("certificate {} issued by {issuer}: {fault}{more}", chain.serial());
+            Err(fault) => {
+                let rule = format!("certificate {} issued by {}: {fault}", chain.serial(), chain.last_issuer());
                 Decision::refuse(Reason::NotTrusted, &fault.to_string()).because(rule).ready()
             }
         }

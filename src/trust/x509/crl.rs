@@ -19,6 +19,10 @@ use crate::trust::x509::anchor::Anchor;
 pub(super) struct Crl {
     pub(super) list: CertRevocationList<'static>,
     pub(super) issuer: String,
+    /// Its name in DER.
+    pub(super) issuer_der: Vec<u8>,
+    /// Which of the CAs that we know have signed it; `None` if none of them has its issuer's name.
+    signers: Option<Vec<usize>>,
     pub(super) next_update: Duration,
     pub(super) revoked: usize,
 }
@@ -48,21 +52,35 @@ impl Crl {
         lists.iter().map(|der| Self::new(der, anchors)).collect()
     }
 
+    /// Whether it is to be looked into on a path to this CA.
+    pub(super) fn is_for(&self, anchor: usize) -> bool {
+        self.signers.as_ref().is_none_or(|signers| signers.contains(&anchor))
+    }
+
     fn new(der: &[u8], anchors: &[Anchor]) -> Result<Self, NoCrl> {
         let list = OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error, der)))?;
         let damaged = |_| NoCrl::Damaged("it can't be parsed".into());
         let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der).map_err(damaged)?;
         let tbs = &parsed.tbs_cert_list;
         let issuer = tbs.issuer.to_string();
-        let name = tbs.issuer.to_der().map_err(damaged)?;
-        let name = AnyRef::try_from(name.as_slice()).map_err(damaged)?;
-        let mut ours = anchors.iter().filter(|anchor| *anchor.anchor.subject == *name.value()).peekable();
-        if ours.peek().is_some() && !ours.any(|anchor| is_signed_by(der, anchor)) {
+        let issuer_der = tbs.issuer.to_der().map_err(damaged)?;
+        let name = AnyRef::try_from(issuer_der.as_slice()).map_err(damaged)?;
+        let mut ours =
+            anchors.iter().enumerate().filter(|(_, anchor)| *anchor.anchor.subject == *name.value()).peekable();
+        let signers = if ours.peek().is_none() {
+            None
+        } else {
+            let signers = ours.filter(|(_, anchor)| anchor.signs_lists && is_signed_by(der, anchor));
+            Some(signers.map(|(index, _)| index).collect::<Vec<_>>())
+        };
+        if signers.as_ref().is_some_and(Vec::is_empty) {
             return Err(NoCrl::Forged(issuer));
         }
         Ok(Crl {
             list: list.into(),
             issuer,
+            issuer_der,
+            signers,
             next_update: tbs.next_update.as_ref().map_or(Duration::MAX, |time| time.to_unix_duration()),
             revoked: tbs.revoked_certificates.as_ref().map_or(0, Vec::len),
         })

@@ -4,6 +4,10 @@ use std::fmt;
 
 use webpki::Error;
 
+use crate::identity::CertificateChain;
+use crate::trust::x509::anchor::Anchor;
+use crate::trust::x509::path::NO_CLOCK;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Algorithm,
@@ -13,6 +17,7 @@ pub(super) enum Fault {
     Expired,
     KeyUsage,
     Names,
+    NoClock,
     NotValidYet,
     PathLen,
     Purpose,
@@ -22,6 +27,15 @@ pub(super) enum Fault {
     UnknownCritical,
     UnknownIssuer,
     UnknownStatus,
+}
+
+impl Fault {
+    /// The fault that says more: that of a CA whose name is in the chain, over one of a CA that has nothing to do with it.
+    pub(super) fn or(self, other: Fault, chain: &CertificateChain, anchor: &Anchor) -> Fault {
+        let subject: &[u8] = &anchor.anchor.subject;
+        let named = chain.facts().iter().any(|facts| facts.issuer.ends_with(subject));
+        if named && other != Fault::UnknownIssuer { other } else { self }
+    }
 }
 
 impl From<Error> for Fault {
@@ -64,6 +78,7 @@ impl fmt::Display for Fault {
             Fault::Expired => "certificate expired",
             Fault::KeyUsage => "a certificate is not for this use: key usage, or a CA in the place of a peer",
             Fault::Names => "a name that its issuer may not give",
+            Fault::NoClock => NO_CLOCK,
             Fault::NotValidYet => "certificate not valid yet",
             Fault::PathLen => "more CAs in between than allowed",
             Fault::Purpose => "extended key usage: not for clients (if it called) or servers (if we did)",

@@ -5,6 +5,8 @@ use std::string::String;
 use std::vec::Vec;
 use std::{fmt, fs, io};
 
+use std::io::Read;
+
 use crate::trust::x509::anchor::NoAnchor;
 use crate::trust::x509::authority::Authority;
 use crate::trust::x509::crl::{Crl, NoCrl};
@@ -49,16 +51,20 @@ impl Authority {
     }
 }
 
+/// The permissions are those of the file that is read.
 fn read(path: &Path) -> Result<Vec<u8>, Cause> {
+    let mut file = fs::File::open(path).map_err(Cause::Io)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let mode = fs::metadata(path).map_err(Cause::Io)?.mode() & 0o7777;
+        let mode = file.metadata().map_err(Cause::Io)?.mode() & 0o7777;
         if mode & 0o002 != 0 {
             return Err(Cause::Writable(mode));
         }
     }
-    fs::read(path).map_err(Cause::Io)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Cause::Io)?;
+    Ok(bytes)
 }
 
 impl std::error::Error for AuthorityError {}

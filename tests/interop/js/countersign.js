@@ -4,6 +4,7 @@
 import crypto from 'node:crypto';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { ml_kem768 } from '@noble/post-quantum/ml-kem.js';
+import * as chains from './chains.js';
 
 const EMPTY = Buffer.alloc(0);
 const VERSION = 1;
@@ -265,7 +266,25 @@ class Direction {
   forget() { erase(this.secret, this.key); }
 }
 
-const credentialBlock = (key) => concat(u8(1), u16(key.length), key);
+// The raw key, or with a list of certificates in DER, the own one first, the chain.
+const credentialBlock = (key, chain) => {
+  const data = chain ? chains.join(chain) : key;
+  return concat(u8(chain ? 2 : 1), u16(data.length), data);
+};
+
+// The key of a credential, and its certificates if it is a chain.
+function parseCredential(kind, data) {
+  if (kind === 2) {
+    try {
+      const chain = chains.parse(data);
+      return { key: chain[0].ed25519, chain };
+    } catch (e) {
+      throw e instanceof chains.NotAChain ? new Failure('malformed', 'credential', e.tag) : e;
+    }
+  }
+  need(kind === 1 && data.length === 32, 'malformed', 'credential', 'ID-1');
+  return { key: data, chain: null };
+}
 
 const goodService = (service) => service.length <= 255 && service.every((b) => b >= 0x21 && b <= 0x7e);  // [FR-7]
 
@@ -284,12 +303,11 @@ function parseAuth(plaintext, withService, tag) {
   const length = take(2).readUInt16BE();
   need(length >= 1 && length <= MAX_CREDENTIAL_LEN, 'malformed', 'message', tag);
   need(at + length + AUTH_TAIL <= plaintext.length, 'malformed', 'message', tag);
-  const key = take(length);
+  const data = take(length);
   const credential = plaintext.subarray(start, at);
   const [signature, confirm] = [take(64), take(32)];
   need(isZero(plaintext.subarray(at)), 'malformed', 'message', 'FR-6');
-  need(kind === 1 && length === 32, 'malformed', 'credential', 'ID-1');
-  return { service, credential, key, signature, confirm };
+  return { service, credential, ...parseCredential(kind, data), signature, confirm };
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -333,12 +351,13 @@ const LEGAL = {                                               // section 13; ALE
 // States: those of section 13 (Open, Ended and Failed for the receiving direction), and Silent [NK-4].
 // Options of both roles: seed, context, networkKey, suites (most preferred first), random(n), authPadding(length of the
 // plaintext) and recordPadding(length of the content) giving bytes of padding (null: no padding flag), heal (the SHOULD
-// at the end of section 11.2), allowOwn [ID-3], trace(name, value), which sees every intermediate value.
+// at the end of section 11.2), allowOwn [ID-3], chain (certificates in DER to present, the own one first), trace(name, value), which sees every intermediate value.
 export class Session {
   state = 'Open';
   failure = null;
   suite = null;
   peerKey = null;
+  peerNames = [];                                             // of its certificate
   sent = null;                                                // directions of the records
   received = null;
   hushed = false;                                             // no byte may go out yet [NK-3]
@@ -358,7 +377,7 @@ export class Session {
 
   constructor(options = {}) {
     this.options = { context: EMPTY, networkKey: null, random: crypto.randomBytes, authPadding: () => 0,
-      recordPadding: () => null, heal: false, allowOwn: false, trace: () => {}, ...options };
+      recordPadding: () => null, heal: false, allowOwn: false, chain: null, trace: () => {}, ...options };
     const { context, networkKey } = this.options;
     if (context.length > 255) throw new RangeError('a context has at most 255 bytes');
     if (networkKey && (networkKey.length !== 32 || isZero(networkKey))) throw new RangeError('network key [NK-6]');
@@ -644,8 +663,8 @@ export class Session {
 
   // AUTH_R or AUTH_I (side "r" or "i") of our own: the plaintext is closed by what we sign, and sealed.
   makeAuth(side, role, type, service) {
-    const { seed, authPadding } = this.options;
-    const credential = credentialBlock(this.ownKey);
+    const { seed, authPadding, chain } = this.options;
+    const credential = credentialBlock(this.ownKey, chain);
     const prefix = side === 'i' ? concat(u8(service.length), service) : EMPTY;
     const length = prefix.length + credential.length + AUTH_TAIL;
     const padding = Buffer.alloc(authPadding(length));
@@ -667,7 +686,7 @@ export class Session {
   checkAuth(side, role, frame, tags) {
     const plaintext = new Direction(this.suite, this.hs[`hs_secret_${side}`]).open(frame);
     need(plaintext, 'bad_record', 'aead', tags.open);
-    const { service, credential, key, signature, confirm } = parseAuth(plaintext, side === 'i', tags.parse);
+    const { service, credential, key, chain, signature, confirm } = parseAuth(plaintext, side === 'i', tags.parse);
     need(goodPoint(key), 'refused', 'credential', 'ID-2');
     const hashes = this.#authHashes(side, frame.subarray(0, HEADER_LEN), service, credential);
     const signed = signatureInput(role, hashes.sign());
@@ -676,7 +695,8 @@ export class Session {
     need(verifyStrictly(key, signed, signature), 'refused', 'signature', tags.signature);
     this.transcript.add(ITEM.SEALED, frame.subarray(HEADER_LEN));
     this.peerKey = Buffer.from(key);
-    return { key: this.peerKey, service: Buffer.from(service) };
+    this.peerNames = chain ? chains.namesOf(chain[0]) : [];
+    return { key: this.peerKey, chain, service: Buffer.from(service) };
   }
 
   // The transcript is moved on in two steps, as the hash between them is what gets signed.
@@ -720,11 +740,12 @@ const suitesKnown = (suites) => {
 };
 const sharesOf = (suites) => new Set(suites.flatMap((s) => SUITES.get(s)?.kinds ?? []));
 
-// More options: service, expectedPeer (or null), trusted(key), extraShares (a list of { kind, share }, for tests).
+// More options: service, expectedPeer (or null), trusted(key), believes(chain) for a peer with a chain (beside trusted),
+// expectedName (as chains.namesOf gives them, or null), extraShares (a list of { kind, share }, for tests).
 // `data` may be called as soon as `canSend` is true: then it is eager.
 export class Initiator extends Session {
   constructor(options) {
-    super({ service: EMPTY, expectedPeer: null, trusted: () => true, extraShares: [], ...options });
+    super({ service: EMPTY, expectedPeer: null, expectedName: null, trusted: () => true, believes: () => false, extraShares: [], ...options });
     const { seed, suites, service, networkKey, context, random, extraShares } = this.options;
     suitesKnown(suites);
     if (!goodService(service)) throw new RangeError('service [FR-7]');
@@ -788,10 +809,13 @@ export class Initiator extends Session {
 
   #authR(frame) {
     const tags = { open: 'HS-11', parse: 'HS-12', confirm: 'HS-13', signature: 'HS-14' };
-    const { key } = this.checkAuth('r', 'responder', frame, tags);
-    const { allowOwn, expectedPeer, trusted, service } = this.options;
+    const { key, chain } = this.checkAuth('r', 'responder', frame, tags);
+    const { allowOwn, expectedPeer, expectedName, trusted, believes, service } = this.options;
     need(allowOwn || !key.equals(this.ownKey), 'refused', 'policy', 'ID-3');
-    need((!expectedPeer || key.equals(expectedPeer)) && trusted(key), 'refused', 'policy', 'HS-15');
+    const believed = chain !== null && believes(chain);
+    need((!expectedPeer || key.equals(expectedPeer)) && (trusted(key) || believed), 'refused', 'policy', 'HS-15');
+    const named = believed && this.peerNames.some((own) => chains.covers(own, expectedName ?? ''));
+    need(!expectedName || named, 'refused', 'policy', 'ID-10');
     const auth = this.makeAuth('i', 'initiator', TYPE.AUTH_I, service);
     const s = this.deriveSession();
     this.put(auth);
@@ -801,7 +825,7 @@ export class Initiator extends Session {
   }
 }
 
-// More option: decide(key, service), giving the { code, text } of the VERDICT; `decider` makes one.
+// More option: decide(key, service, chain or null), giving the { code, text } of the VERDICT; `decider` makes one.
 export class Responder extends Session {
   constructor(options) {
     super(options);
@@ -893,10 +917,10 @@ export class Responder extends Session {
 
   #authI(frame) {
     const tags = { open: 'HS-16', parse: 'HS-17', confirm: 'HS-18', signature: 'HS-20' };
-    const { key, service } = this.checkAuth('i', 'initiator', frame, tags);
+    const { key, chain, service } = this.checkAuth('i', 'initiator', frame, tags);
     const s = this.deriveSession();
     this.startRecords(this.suite, s.traffic_secret_r, s.traffic_secret_i);
-    const { code, text } = this.#decide(key, service);
+    const { code, text } = this.#decide(key, service, chain);
     this.putVerdict(code, code === 0 ? '' : text);            // [HS-22]
     if (code === 0) {
       this.state = 'Open';
@@ -906,10 +930,10 @@ export class Responder extends Session {
     }
   }
 
-  #decide(key, service) {
+  #decide(key, service, chain) {
     if (!this.options.allowOwn && key.equals(this.ownKey)) return { code: 4, text: '' };
     try {
-      return this.options.decide(key, service);
+      return this.options.decide(key, service, chain);
     } catch {
       return { code: 3, text: '' };                           // our own fault [HS-26]
     }
@@ -917,7 +941,7 @@ export class Responder extends Session {
 }
 
 // Who may come in, and to which services (null: to any), in the order of [HS-26].
-export const decider = (keys, services) => (key, service) => {
-  if (!keys.some((k) => k.equals(key))) return { code: 1, text: '' };
+export const decider = (keys, services, believes = () => false) => (key, service, chain) => {
+  if (!keys.some((k) => k.equals(key)) && !(chain && believes(chain))) return { code: 1, text: '' };
   return { code: services && !services.some((s) => s.equals(service)) ? 2 : 0, text: '' };
 };

@@ -1,12 +1,14 @@
 // A TCP peer over countersign.js: `connect` sends and checks an echo, `serve` echoes.
 import { createHash, randomBytes } from 'node:crypto';
+import fs from 'node:fs';
 import net from 'node:net';
 import { parseArgs } from 'node:util';
+import * as chains from './chains.js';
 import * as cs from './countersign.js';
 
-const HELP = `usage: peer.js connect --seed HEX --expect HEX [--service NAME] [--send-bytes N] [--eager]
-                       [common] ADDR:PORT
-       peer.js serve --seed HEX --allow HEX [HEX ...] [--service NAME [NAME ...]]
+const HELP = `usage: peer.js connect --seed HEX --expect HEX|--ca CA.pem [--peer-name NAME] [--service NAME]
+                       [--send-bytes N] [--eager] [common] ADDR:PORT
+       peer.js serve --seed HEX --allow HEX [HEX ...]|--ca CA.pem [--service NAME [NAME ...]]
                      [--host HOST] --port PORT [common]
 
 connect sends its standard input, or --send-bytes N bytes of a pattern, and prints the echo, or checks it.
@@ -14,8 +16,11 @@ serve echoes; without --service it offers the empty name. Port 0 is any.
 
   --seed HEX            32-byte Ed25519 seed
   --expect, --allow     public keys of the responder, of initiators
+  --peer-name NAME      that the responder's certificate has to have: a DNS name, an address, a URI
   --eager               send before the VERDICT
 common:
+  --cert CHAIN.pem      present these certificates, that of the key first
+  --ca CA.pem           believe the chains of these CAs
   --context HEX         application context
   --suite NAME          repeatable; the most preferred first
   --network-key HEX     32 bytes
@@ -176,14 +181,22 @@ class Link {
 }
 
 const sessionOptions = (o) => ({
-  seed: o.seed, context: o.context, networkKey: o.networkKey, suites: o.suites, random: randomBytes, heal: true,
+  seed: o.seed, chain: o.cert, context: o.context, networkKey: o.networkKey, suites: o.suites, random: randomBytes, heal: true,
   authPadding: (length) => (1024 - length % 1024) % 1024,     // section 4 recommends it
   recordPadding: (length) => (o.padding
     ? Math.min((o.padding - length % o.padding) % o.padding, cs.MAX_CONTENT_LEN - length) : null),
 });
 
+// Whether the chain of a peer in this role is accepted by a CA now; the reason goes to the user.
+const believer = (ca, role) => (chain) => {
+  const reason = ca ? ca.refusal(chain, role, Date.now() / 1000) : 'no CA is known';
+  if (reason) console.error(`not believed: ${reason}`);
+  return !reason;
+};
+
 function connect(o) {
-  const session = new cs.Initiator({ ...sessionOptions(o), service: o.service, expectedPeer: o.expect });
+  const session = new cs.Initiator({ ...sessionOptions(o), service: o.service, expectedPeer: o.expect, expectedName: o.peerName,
+    trusted: (key) => o.expect !== null && key.equals(o.expect), believes: believer(o.ca, 'responder') });
   const socket = net.connect({ host: o.host, port: o.port, allowHalfOpen: true });
   const hashes = [createHash('sha256'), createHash('sha256')];
   let [left, got, began, stopped] = [o.sendBytes, 0, false, false];
@@ -251,7 +264,7 @@ function serve(o) {
   let open = 0;
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const address = socket.remoteAddress ?? 'nobody';
-    const session = new cs.Responder({ ...sessionOptions(o), decide: cs.decider(o.allow, o.services) });
+    const session = new cs.Responder({ ...sessionOptions(o), decide: cs.decider(o.allow, o.services, believer(o.ca, 'initiator')) });
     const count = unfinished.get(address) ?? 0;
     const full = open >= MAX_CONNECTIONS || count >= MAX_UNFINISHED;
     open += 1;
@@ -269,7 +282,7 @@ function serve(o) {
       established: ({ service }) => {
         ready();
         const [id, peer] = [session.sessionId, session.peerKey].map((b) => b.toString('hex'));
-        who += ` session ${id} peer ${peer.slice(0, 16)} service "${service}" suite ${session.suite}`;
+        who += ` session ${id} peer ${[peer.slice(0, 16), ...session.peerNames.map(printable)].join(' ')} service "${service}" suite ${session.suite}`;
       },
       data: ({ data }) => { if (!link.send(data)) link.hold('drain'); },    // the echo sets the pace of reading
       end: () => link.end(),
@@ -316,8 +329,19 @@ const whole = (name, text, least, most) => {
   return n;
 };
 
-const COMMON = ['seed', 'context', 'suite', 'network-key', 'rekey-every', 'padding', 'keepalive', 'timeout'];
-const OWN = { connect: ['expect', 'service', 'send-bytes'], serve: ['allow', 'service', 'host', 'port'] };
+const certificates = (name, file) => {
+  let found;
+  try {
+    found = chains.fromPem(fs.readFileSync(file, 'ascii'));
+  } catch (e) {
+    throw new Usage(`--${name}: ${e.message}`);
+  }
+  if (found.length === 0) throw new Usage(`--${name}: no certificate in ${file}`);
+  return found;
+};
+
+const COMMON = ['seed', 'cert', 'ca', 'context', 'suite', 'network-key', 'rekey-every', 'padding', 'keepalive', 'timeout'];
+const OWN = { connect: ['expect', 'peer-name', 'service', 'send-bytes'], serve: ['allow', 'service', 'host', 'port'] };
 
 // Options that take several values in one go are given to parseArgs one by one.
 function spread(args, many) {
@@ -352,6 +376,8 @@ function parse([command, ...args]) {
   };
   const common = {
     seed: bytes('seed', one('seed'), 32),
+    cert: given('cert', (file) => certificates('cert', file), null),
+    ca: given('ca', (file) => new chains.Authority(cs.verifyStrictly, certificates('ca', file)), null),
     context: given('context', (t) => bytes('context', t), Buffer.alloc(0)),
     suites: suites ? [...new Set(suites)] : DEFAULT_SUITES,
     networkKey: given('network-key', (t) => bytes('network-key', t, 32), null),
@@ -363,14 +389,16 @@ function parse([command, ...args]) {
   if (common.networkKey?.every((b) => b === 0)) throw new Usage('--network-key: not all zero [NK-6]');
   if (common.context.length > 255) throw new Usage('--context: at most 255 bytes');
   if (serving) {
-    if (!values.allow) throw new Usage('--allow is missing');
-    return () => serve({ ...common, allow: values.allow.map((t) => bytes('allow', t, 32)),
+    if (!values.allow && !common.ca) throw new Usage('--allow or --ca is missing');
+    return () => serve({ ...common, allow: (values.allow ?? []).map((t) => bytes('allow', t, 32)),
       services: (values.service ?? ['']).map(service), host: one('host') ?? '127.0.0.1',
       port: whole('port', one('port'), 0, 65535) });
   }
   const at = positionals.length === 1 ? positionals[0].lastIndexOf(':') : -1;
   if (at < 1) throw new Usage('which ADDR:PORT?');
-  return () => connect({ ...common, expect: bytes('expect', one('expect'), 32), service: service(one('service') ?? ''),
+  if (one('expect') === undefined && !common.ca) throw new Usage('--expect or --ca is missing');
+  return () => connect({ ...common, expect: given('expect', (t) => bytes('expect', t, 32), null),
+    peerName: given('peer-name', chains.nameOf, null), service: service(one('service') ?? ''),
     sendBytes: given('send-bytes', (t) => whole('send-bytes', t, 0, 2 ** 40), null), eager: !!values.eager,
     host: positionals[0].slice(0, at).replace(/^\[(.*)\]$/, '$1'),
     port: whole('port', positionals[0].slice(at + 1), 0, 65535) });

@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import * as chains from './chains.js';
 import * as cs from './countersign.js';
 
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
@@ -113,6 +114,7 @@ function handshake(c) {
   const options = (role) => ({
     seed: bin(c[role].seed), context: bin(c.context), networkKey: maybe(c.network_key), suites: c[role].suites,
     random: random[role] = draws(c[role].randomness), authPadding: () => c[role].auth_padding,
+    chain: c[role].credential.kind === 2 ? chains.parse(bin(c[role].credential.data)).map((x) => x.der) : null,
     trace: (name, value) => {
       if (name in seen) same(`${name} of both sides`, hex(value), seen[name]);
       seen[name] = hex(value);
@@ -155,6 +157,12 @@ function handshake(c) {
   for (const [name, value] of Object.entries(secrets)) same(name, seen[name], value);
   for (const name of ['auth_r_plaintext', 'auth_i_plaintext', 'signature_input_r', 'signature_input_i', 'signature_r',
     'signature_i', 'confirm_r', 'confirm_i']) same(name, seen[name], c[name]);
+  same('names', [i.peerNames, r.peerNames], [c.responder.names, c.initiator.names]);
+  for (const role of ['initiator', 'responder']) {
+    const { kind, data } = c[role].credential;
+    const block = Buffer.from([kind, data.length >> 9, data.length >> 1]).toString('hex') + data;
+    same('credential', c[`auth_${role[0]}_plaintext`].includes(block), true);
+  }
   same('draws left', [random.initiator.left, random.responder.left], [[], []]);
   for (const x of c.exports) {
     const args = [bin(x.label), bin(x.context), x.length];
@@ -281,6 +289,18 @@ function negativeRecords(c) {
   }
 }
 
+// ---- x509.json ----
+
+function x509(c) {
+  const chain = chains.parse(chains.join(c.chain.map(bin)));
+  const names = chains.namesOf(chain[0]);
+  same('names', names, c.names);
+  for (const [wanted, right] of Object.entries(c.wanted)) same(wanted, names.some((own) => chains.covers(own, wanted)), right);
+  const reason = c.by === 'pinned' ? chains.successionRefusal(cs.verifyStrictly, chain, c.pinned.map(bin), c.time)
+    : new chains.Authority(cs.verifyStrictly, c.cas.map(bin), c.crls.map(bin), c.stale_crl).refusal(chain, c.role, c.time);
+  same('decision', [reason ? 'refuse' : 'accept', reason], [c.expect, c.reason]);
+}
+
 // ---- conformance.json ----
 
 function conformanceSession(n) {
@@ -344,7 +364,7 @@ function conformance() {
 
 const FILES = { 'schedule.json': schedule, 'records.json': records, 'handshake.json': handshake, 'rekey.json': rekey,
   'negative/handshake.json': negativeHandshake, 'negative/records.json': negativeRecords,
-  'negative/rekey.json': rekey };
+  'negative/rekey.json': rekey, 'x509.json': x509 };
 
 function runFile(folder, name, run) {
   let cases;

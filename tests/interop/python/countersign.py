@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from kyber_py.ml_kem import ML_KEM_768  # encapsulation with a given m, which `cryptography` does not offer
 
-VERSION, RAW_KEY = 1, 0x01
+import chains
+
+VERSION, RAW_KEY, X509_CHAIN = 1, 0x01, 0x02
 PROTOCOL = b"countersign/1"
 MAX_SUITES, MAX_SHARES, MAX_CREDENTIAL_LEN = 16, 8, 16384
 MAX_TEXT_LEN, MAX_CONTEXT_LEN, MAX_CONTENT_LEN, MAX_EXPORT_LEN = 255, 255, 65536, 8160
@@ -309,13 +311,15 @@ class Endpoint:
     role, side, other = "", "", ""
 
     def __init__(self, seed, random, *, suites=DEFAULT_SUITES, network_key=None, context=b"", trusted=(), auth_padding=0,
-                 allow_self=False, trace=None):
-        """suites: of an initiator the offer, of a responder its preference."""
+                 allow_self=False, chain=None, believes=None, trace=None):
+        """suites: of an initiator the offer, of a responder its preference; chain: certificates in DER, the own one first;
+        believes: a function that says whether the certificates of a peer are accepted, beside the keys that are trusted."""
         if len(context) > MAX_CONTEXT_LEN:
             raise ValueError("the context is too long")
         self.identity = Ed25519PrivateKey.from_private_bytes(seed)
         self.public = ed25519_public(seed)
         self.random, self.trusted, self.auth_padding, self.allow_self = random, set(trusted), auth_padding, allow_self
+        self.chain, self.believes, self.peer_chain, self.peer_names = chain, believes, None, []
         self.trace = trace  # a dict that collects every named value, for test vectors only
         self.transcript = Transcript(context)
         self.suites, self.network_key, self.suite = tuple(suites), network_key, None
@@ -483,7 +487,13 @@ class Endpoint:
         self.keys = handshake_schedule(shared, self._th("TH_hello"), self.network_key)
         self._note(**self.keys)
 
-    def _credential(self): return u8(RAW_KEY) + u16(32) + self.public
+    def _credential(self):
+        data = chains.join(self.chain) if self.chain else self.public
+        return u8(X509_CHAIN if self.chain else RAW_KEY) + u16(len(data)) + data
+
+    def _believed(self): return self.peer_chain is not None and self.believes is not None and self.believes(self.peer_chain)
+    def _trusted(self): return self.peer in self.trusted or self._believed()
+
     def _sign(self, data): return self.identity.sign(data)
     def _confirm(self, key, th): return hmac(key, th)
 
@@ -520,12 +530,11 @@ class Endpoint:
         start, kind, length = r.at, r.number(1), r.number(2)
         if not 1 <= length <= MAX_CREDENTIAL_LEN:
             raise Fail("malformed", "message", "length of the credential")
-        key = r.take(length)
+        data = r.take(length)
         block, signature, confirm = plaintext[start:r.at], r.take(64), r.take(32)
         if any(r.rest()):  # [FR-6]
             raise Fail("malformed", "message", "padding that is not zero")
-        if kind != RAW_KEY or length != 32:  # [ID-1]
-            raise Fail("malformed", "credential", "unknown kind of credential, or wrong length for it")
+        key, chain = self._parse_credential(kind, data)
         if point_fault(key):
             raise Fail("refused", "credential", "the key is " + point_fault(key))
         add(T_HEADER, whole[:4])
@@ -541,8 +550,21 @@ class Endpoint:
         if not verify_strict(key, data, signature):
             raise Fail("refused", "signature", "the signature does not verify")
         add(T_SEALED, whole[4:])
-        self.peer = key
+        self.peer, self.peer_chain = key, chain
+        self.peer_names = chains.names(chain[0]) if chain else []
         return service
+
+    def _parse_credential(self, kind, data):
+        """The key, and the chain if it is one."""
+        if kind == X509_CHAIN:
+            try:
+                chain = chains.parse(data)
+            except chains.NotAChain as e:
+                raise Fail("malformed", "credential", str(e)) from None
+            return chain[0].ed25519(), chain
+        if kind != RAW_KEY or len(data) != 32:  # [ID-1]
+            raise Fail("malformed", "credential", "unknown kind of credential, or wrong length for it")
+        return data, None
 
     def _derive_session(self):
         k = session_schedule(self.keys["handshake_secret"], self._th("TH_final"))
@@ -556,9 +578,10 @@ class Initiator(Endpoint):
     role, side, other = "initiator", "i", "r"
     state = "AwaitHelloReply"
 
-    def __init__(self, seed, random, *, expected=None, service=b"", extra_shares=(), **options):
+    def __init__(self, seed, random, *, expected=None, expected_name=None, service=b"", extra_shares=(), **options):
+        """expected: a key; expected_name: a name as chains.names gives it."""
         super().__init__(seed, random, **options)
-        self.expected, self.service, self.extra_shares = expected, service, extra_shares
+        self.expected, self.expected_name, self.service, self.extra_shares = expected, expected_name, service, extra_shares
 
     def start(self):
         self.nonce, self.private = self.random(32), self.random(32)
@@ -597,8 +620,10 @@ class Initiator(Endpoint):
             self._check_auth(whole, False)
             if self.peer == self.public and not self.allow_self:  # [ID-3]
                 raise Fail("refused", "policy", "the peer has the own identity")
-            if self.expected not in (None, self.peer) or self.peer not in self.trusted:  # [HS-15]
+            if self.expected not in (None, self.peer) or not self._trusted():  # [HS-15]
                 raise Fail("refused", "policy", "the peer is not the expected one, or not trusted")
+            if self.expected_name and not (self._believed() and any(chains.covers(n, self.expected_name) for n in self.peer_names)):
+                raise Fail("refused", "policy", "the peer has not the expected name")  # [ID-10]
             self._build_auth(AUTH_I, self.service)
             self._derive_session()
             self.secured = True
@@ -691,7 +716,7 @@ class Responder(Endpoint):
     def _decide(self):
         if self.peer == self.public and not self.allow_self:
             return OWN_IDENTITY
-        if self.peer not in self.trusted:
+        if not self._trusted():
             return NOT_TRUSTED
         offered = self.services is None or self.service in self.services
         return ACCEPT if offered else SERVICE_UNAVAILABLE

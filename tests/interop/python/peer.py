@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 
+import authority
+import chains
 import countersign as cs
 
 DEADLINE, LINGER, CLIENTS, BACKLOG, CHUNK = 10.0, 1.0, 64, 1 << 20, 16384
@@ -122,10 +124,25 @@ class Pattern:
         return (self.unit * (2 + n // len(self.unit)))[start:start + n]
 
 
-def common(args):
+def certificates(file):
+    with open(file, encoding="ascii") as f:
+        found = chains.from_pem(f.read())
+    if not found:
+        sys.exit(f"{file}: no certificate")
+    return found
+
+
+def common(args, peer_role):
     """Options of both roles."""
+    ca = authority.Authority(certificates(args.ca)) if args.ca else None
+
+    def believes(chain):
+        reason = ca.refusal(chain, peer_role, int(time.time()))
+        if reason:
+            log("not believed:", reason)
+        return reason is None
     names = {name: number for number, name in cs.SUITE_NAMES.items()}
-    return {"context": bytes.fromhex(args.context), "network_key": bytes.fromhex(args.network_key) if args.network_key else None,
+    return {"chain": certificates(args.cert) if args.cert else None, "believes": ca and believes, "context": bytes.fromhex(args.context), "network_key": bytes.fromhex(args.network_key) if args.network_key else None,
             "suites": [names[name] for name in args.suite] if args.suite else cs.DEFAULT_SUITES}
 
 
@@ -136,9 +153,10 @@ class Stdin:
 
 def connect(args):
     host, _, port = args.address.rpartition(":")
-    expected = bytes.fromhex(args.expect)
-    end = cs.Initiator(bytes.fromhex(args.seed), os.urandom, expected=expected, trusted=[expected],
-                       service=args.service.encode("ascii"), **common(args))
+    expected = bytes.fromhex(args.expect) if args.expect else None
+    end = cs.Initiator(bytes.fromhex(args.seed), os.urandom, expected=expected, trusted=[expected] if expected else [],
+                       expected_name=args.peer_name and chains.name_of(args.peer_name), service=args.service.encode("ascii"),
+                       **common(args, "responder"))
     source = Stdin() if args.send_bytes is None else Pattern(args.send_bytes)
     got = [0, True]
 
@@ -172,16 +190,17 @@ def connect(args):
 
 def serve(args):
     services = [s.encode("ascii") for s in args.service or [""]]
+    options = common(args, "initiator")
     slots = threading.BoundedSemaphore(CLIENTS)
 
     def client(sock, address):
-        end = cs.Responder(bytes.fromhex(args.seed), os.urandom, trusted=map(bytes.fromhex, args.allow),
-                           services=services, **common(args))
+        end = cs.Responder(bytes.fromhex(args.seed), os.urandom, trusted=map(bytes.fromhex, args.allow or ()),
+                           services=services, **options)
         send = Sender(end, args)
 
         def on_event(kind, data):
             if kind == "established":
-                log(address, "session", end.session_id.hex(), "peer", end.peer.hex(), "service", ascii(end.service),
+                log(address, "session", end.session_id.hex(), "peer", end.peer.hex(), *map(ascii, end.peer_names), "service", ascii(end.service),
                     "suite", cs.SUITE_NAMES[end.suite])
             elif end.tx:  # not failed meanwhile
                 send(cs.REC_DATA if kind == "data" else cs.REC_END, data)
@@ -215,6 +234,8 @@ def main():
     c, s = commands.add_parser("connect"), commands.add_parser("serve")
     for p in (c, s):
         p.add_argument("--seed", required=True, help="32-byte Ed25519 seed, hex")
+        p.add_argument("--cert", metavar="CHAIN.pem", help="present these certificates, that of the key first")
+        p.add_argument("--ca", metavar="CA.pem", help="believe the chains of these CAs")
         p.add_argument("--context", default="", help="application context, hex")
         p.add_argument("--suite", action="append", choices=cs.SUITE_NAMES.values(), metavar="NAME", help="repeatable; the most preferred first")
         p.add_argument("--network-key", help="32 bytes, hex")
@@ -222,16 +243,19 @@ def main():
         p.add_argument("--padding", type=int, default=0, metavar="N", help="records are padded to a multiple of N bytes")
         p.add_argument("--keepalive", type=float, metavar="SECONDS", help="a KEEPALIVE after so long without a record")
         p.add_argument("--timeout", type=float, default=DEADLINE, metavar="SECONDS", help="for the whole handshake")
-    c.add_argument("--expect", required=True, help="public key of the responder, hex")
+    c.add_argument("--expect", help="public key of the responder, hex")
+    c.add_argument("--peer-name", metavar="NAME", help="a name that the responder's certificate has to have")
     c.add_argument("--service", default="")
     c.add_argument("--send-bytes", type=int)
     c.add_argument("--eager", action="store_true", help="send before the VERDICT")
     c.add_argument("address", help="ADDR:PORT")
-    s.add_argument("--allow", required=True, nargs="+", action="extend", help="public keys of initiators, hex")
+    s.add_argument("--allow", nargs="+", action="extend", help="public keys of initiators, hex")
     s.add_argument("--service", nargs="+", action="extend", help="names offered; the empty name if not given")
     s.add_argument("--host", default="127.0.0.1")
     s.add_argument("--port", type=int, required=True)
     args = parser.parse_args()
+    if not (args.ca or (args.expect if args.command == "connect" else args.allow)):
+        parser.error("whom to believe: a key, or --ca")
     try:
         return connect(args) if args.command == "connect" else serve(args)
     except KeyboardInterrupt:

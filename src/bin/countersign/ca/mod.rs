@@ -7,6 +7,7 @@ mod authority;
 mod certificate;
 mod directory;
 mod files;
+pub use files::replace;
 mod init;
 mod issue;
 mod list;
