@@ -32,6 +32,38 @@ fn fleet() {
     follow("fleet.md", include_str!("../docs/fleet.md"));
 }
 
+/// What can be checked of the files in contrib/ without the software that they are for: the syntax of scripts, that of YAML
+/// where Python has it, and that `serve` has the options of the sidecar.
+#[test]
+fn contrib() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    let folders = fs::read_dir(&root).expect("contrib").map(|entry| entry.expect("entry").path());
+    let files: Vec<PathBuf> = folders
+        .flat_map(|folder| fs::read_dir(folder).expect("folder"))
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    let run = |program: &str, args: &[&str]| Command::new(program).args(args).output();
+    let has_yaml = run("python3", &["-c", "import yaml"]).is_ok_and(|output| output.status.success());
+    for file in &files {
+        let name = file.to_str().expect("a name");
+        let checked = match file.extension().and_then(|kind| kind.to_str()) {
+            Some("sh") => run("sh", &["-n", name]),
+            Some("yaml") if has_yaml => {
+                run("python3", &["-c", "import sys, yaml; list(yaml.safe_load_all(open(sys.argv[1])))", name])
+            }
+            _ => continue,
+        };
+        let checked = checked.expect("run");
+        assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+    let help = run(env!("CARGO_BIN_EXE_countersign"), &["serve", "--help"]).expect("help").stdout;
+    let help = String::from_utf8(help).expect("text");
+    let sidecar = fs::read_to_string(root.join("kubernetes/sidecar.yaml")).expect("sidecar");
+    let options = sidecar.lines().filter_map(|line| line.trim().strip_prefix("- --")?.split('=').next());
+    let missing: Vec<&str> = options.filter(|option| !help.contains(&format!("--{option} "))).collect();
+    assert!(missing.is_empty() && files.len() > 5, "{missing:?}");
+}
+
 /// What stands between two fences.
 #[derive(Debug, Default)]
 struct Block {
