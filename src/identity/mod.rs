@@ -36,6 +36,8 @@ pub use name::{Name, ParseNameError};
 pub use signer::{SignFuture, Signer, SignerError};
 pub use text::{Fingerprint, ParseKeyError, PeerId, parse_line};
 #[cfg(feature = "x509")]
+pub(crate) use x509::Facts;
+#[cfg(feature = "x509")]
 pub use x509::{CertificateChain, ChainError};
 
 /// Our long-term key. The public half is always computed from the private one.

@@ -13,7 +13,7 @@ use webpki::{
 };
 
 use crate::crypto::signature::PublicKey;
-use crate::identity::{CertificateChain, Credential};
+use crate::identity::{CertificateChain, Credential, Facts};
 use crate::trust::decision::{Direction, Grant, Request};
 use crate::trust::x509::algorithms::ALGORITHMS;
 use crate::trust::x509::anchor::Anchor;
@@ -48,7 +48,6 @@ pub(super) struct Verified {
 
 impl Check<'_> {
     pub(super) fn run(self, chain: &CertificateChain, issuers: Issuers) -> Result<Verified, Fault> {
-        check_usages(chain, issuers)?;
         let (leaf, others) = chain.ders().split_first().ok_or(Fault::Damaged)?;
         let leaf = EndEntityCert::try_from(leaf).map_err(Fault::from)?;
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &crl.list).collect();
@@ -65,6 +64,7 @@ impl Check<'_> {
         let path = leaf.verify_for_usage(ALGORITHMS, &anchors, others, time, self.usage, revocation, Some(&fits));
         let path = path.map_err(Fault::from)?;
         let used = 1 + path.intermediate_certificates().count();
+        check_usages(chain.facts().get(..used).unwrap_or_default(), issuers)?;
         let serials = core::iter::once(leaf.serial()).chain(path.intermediate_certificates().map(|one| one.serial()));
         for (facts, serial) in chain.facts().iter().zip(serials) {
             // webpki looks into one list of an issuer; a second one revokes as well.
@@ -98,9 +98,9 @@ impl Check<'_> {
 }
 
 /// Key usages, which webpki does not look at (RFC 5280, section 4.2.1.3).
-fn check_usages(chain: &CertificateChain, issuers: Issuers) -> Result<(), Fault> {
+fn check_usages(path: &[Facts], issuers: Issuers) -> Result<(), Fault> {
     // [ID-9]
-    let (leaf, above) = chain.facts().split_first().ok_or(Fault::Damaged)?;
+    let (leaf, above) = path.split_first().ok_or(Fault::Damaged)?;
     if !leaf.may_sign || leaf.is_ca {
         return Err(Fault::KeyUsage);
     }
