@@ -27,7 +27,9 @@ fn trust() {
     follow("trust.md", include_str!("../docs/trust.md"));
 }
 
+/// `mv -T` is not everywhere.
 #[test]
+#[cfg(target_os = "linux")]
 fn fleet() {
     follow("fleet.md", include_str!("../docs/fleet.md"));
 }

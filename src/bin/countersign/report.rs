@@ -167,6 +167,12 @@ fn advice(error: &Error, stage: Option<Stage>) -> (u8, Option<&'static str>) {
         Error::Untrusted(_) => {
             (PEER_REFUSED, Some("somebody may answer in the peer's place: check host and port, and the peer's key"))
         }
+        Error::Revoked(_) => (
+            PEER_REFUSED,
+            Some(
+                "what is trusted here has changed while the session was open: a line, a certificate, a revocation list",
+            ),
+        ),
         // Only about a certificate is more said than that it is not trusted.
         Error::Refused(refusal) if refusal.reason == Reason::NotTrusted && !refusal.text.is_empty() => {
             (WE_REFUSED, Some(OWN_CERTIFICATE))
