@@ -16,6 +16,11 @@ extern crate alloc;
 #[cfg(all(test, not(feature = "std")))]
 extern crate std;
 
+/// The Rust code of the guide, so that it is compiled.
+#[cfg(all(doctest, feature = "x509", feature = "tokio"))]
+#[doc = include_str!("../docs/trust.md")]
+mod guide {}
+
 #[cfg(feature = "std")]
 pub mod blocking;
 #[cfg(feature = "std")]

@@ -8,7 +8,9 @@ use countersign::identity::{CertificateChain, Certified, Signer};
 use countersign::trust::{Authority, StaleCrl};
 
 use crate::args::{CertArgs, SelfArgs, Stale};
+use crate::ca::moment::Moment;
 use crate::keys::quiet_identity;
+use crate::log;
 use crate::report::{IO, Report};
 use crate::watch::{Watched, watch};
 
@@ -33,7 +35,7 @@ pub fn signer(own: &SelfArgs, cert: &CertArgs) -> Result<(Arc<dyn Signer>, Vec<W
         (false, None) => Ok((fixed, Vec::new())),
         (false, Some(cert)) => {
             let path = cert.clone();
-            let load = move || Ok(certified(fixed.clone(), &path).map_err(|report| report.to_string())?);
+            let load = move || Ok(still_valid(fixed.clone(), &path).map_err(|report| report.to_string())?);
             let (reload, watched) = watch("certificate", vec![cert.clone()], load)?;
             Ok((Arc::new(reload), vec![watched]))
         }
@@ -44,7 +46,7 @@ pub fn signer(own: &SelfArgs, cert: &CertArgs) -> Result<(Arc<dyn Signer>, Vec<W
                 let key = quiet_identity(&identity, passphrase.as_deref()).map_err(|error| error.to_string())?;
                 match &cert {
                     None => Ok(Arc::new(key)),
-                    Some(cert) => Ok(Arc::new(certified(Arc::new(key), cert).map_err(|report| report.to_string())?)),
+                    Some(cert) => Ok(Arc::new(still_valid(Arc::new(key), cert).map_err(|report| report.to_string())?)),
                 }
             };
             let (reload, watched) = watch("identity", files, load)?;
@@ -56,6 +58,16 @@ pub fn signer(own: &SelfArgs, cert: &CertArgs) -> Result<(Arc<dyn Signer>, Vec<W
 fn certified(signer: Arc<dyn Signer>, path: &Path) -> Result<Certified, Report> {
     Certified::new(signer, load_chain(path)?)
         .map_err(|error| Report::new(IO, format!("can't use the certificate {}: {error}", path.display()), ISSUE))
+}
+
+/// The same with a warning where everybody will refuse it.
+fn still_valid(signer: Arc<dyn Signer>, path: &Path) -> Result<Certified, Report> {
+    let certified = certified(signer, path)?;
+    let end = Moment::from_seconds(certified.chain().not_after().as_secs());
+    if Moment::now()? > end {
+        log::line(format!("warning: the certificate {} expired at {end}, so peers will refuse it", path.display()));
+    }
+    Ok(certified)
 }
 
 /// The CAs and revocation lists.

@@ -8,6 +8,7 @@ use countersign::trust::{Decision, Direction, Request, Trust};
 use tokio::time::timeout;
 
 use crate::args::CheckArgs;
+use crate::ca::moment::Moment;
 use crate::certificates::load_chain;
 use crate::keys::{parse_who, print};
 use crate::report::{PEER_REFUSED, Report};
@@ -33,16 +34,16 @@ pub async fn run(args: CheckArgs) -> Result<u8, Report> {
     let decision = decision.map_err(|_| Report::usage("no decision came"))?;
     let rule = match decision.rule() {
         "" => "no rule is given".to_string(),
-        rule => rule.escape_debug().to_string(),
+        rule => on_one_line(rule),
     };
     match decision {
         Decision::Accept(grant) => {
             let mut text = format!("accepted: {rule}\n");
             for (what, value) in [
-                ("name", grant.name.map(|name| name.escape_debug().to_string())),
+                ("name", grant.name.map(|name| on_one_line(&name))),
                 ("names", Some(shown(&grant.names)).filter(|names| !names.is_empty())),
                 ("in place of", grant.predecessor.map(|key| key.fingerprint().to_string())),
-                ("until", grant.until.map(|until| format!("{} (seconds since 1970, UTC)", until.as_secs()))),
+                ("until", grant.until.map(|until| Moment::from_seconds(until.as_secs()).to_string())),
             ] {
                 text.extend(value.map(|value| format!("  {what}: {value}\n")));
             }
@@ -68,6 +69,12 @@ fn credential(args: &CheckArgs) -> Result<Credential, Report> {
 fn shown(names: &[countersign::identity::Name]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// As it is, but for what would move the cursor: names come from files and peers. Quotes stay, as rules have many.
+fn on_one_line(text: &str) -> String {
+    let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(shown).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

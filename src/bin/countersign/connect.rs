@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use countersign::error::{Error, Reason};
 use countersign::identity::Name;
 use countersign::stream::ConnectError;
 use countersign::trust::{Pinned, Trust};
@@ -16,7 +17,7 @@ use crate::explain::Explainer;
 use crate::keys::parse_who;
 use crate::known::Place;
 use crate::log;
-use crate::report::{INTERRUPTED, Report};
+use crate::report::{INTERRUPTED, OWN_CERTIFICATE, Report};
 use crate::session;
 use crate::watch::Watched;
 use crate::whom::watched_authority;
@@ -49,8 +50,16 @@ pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
             settled = true;
             continue;
         }
-        return Err(Report::connect(&args.address, &error));
+        let report = Report::connect(&args.address, &error);
+        return Err(if refuses_certificate(&args, &error) { report.with_hint(OWN_CERTIFICATE) } else { report });
     }
+}
+
+/// A line in the trust file is not what helps who presents a certificate.
+fn refuses_certificate(args: &ConnectArgs, error: &ConnectError) -> bool {
+    let ConnectError::Protocol(failure) = error else { return false };
+    let refused = matches!(&failure.error, Error::Refused(refusal) if refusal.reason == Reason::NotTrusted);
+    refused && args.cert.cert.is_some()
 }
 
 async fn call(

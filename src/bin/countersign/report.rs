@@ -150,6 +150,10 @@ fn cut_hint(stage: Option<Stage>) -> Option<&'static str> {
 /// The exit code and what to try. `stage` is that of the handshake; `None` in a session.
 fn advice(error: &Error, stage: Option<Stage>) -> (u8, Option<&'static str>) {
     match error {
+        Error::Untrusted(Untrusted::NotExpected { expected, .. }) if !expected.starts_with("SHA256:") => (
+            PEER_REFUSED,
+            Some("compare --peer-name, or the host, with the names of who answered; is it the right host and port?"),
+        ),
         Error::Untrusted(Untrusted::NotExpected { .. }) => (
             PEER_REFUSED,
             Some(
@@ -162,6 +166,16 @@ fn advice(error: &Error, stage: Option<Stage>) -> (u8, Option<&'static str>) {
         }
         Error::Untrusted(_) => {
             (PEER_REFUSED, Some("somebody may answer in the peer's place: check host and port, and the peer's key"))
+        }
+        Error::Revoked(_) => (
+            PEER_REFUSED,
+            Some(
+                "what is trusted here has changed while the session was open: a line, a certificate, a revocation list",
+            ),
+        ),
+        // Only about a certificate is more said than that it is not trusted.
+        Error::Refused(refusal) if refusal.reason == Reason::NotTrusted && !refusal.text.is_empty() => {
+            (WE_REFUSED, Some(OWN_CERTIFICATE))
         }
         Error::Refused(refusal) => (WE_REFUSED, refusal_hint(refusal.reason)),
         Error::AlertReceived(alert) => alert_advice(alert.alert, stage),
@@ -227,6 +241,9 @@ fn alert_advice(alert: Alert, stage: Option<Stage>) -> (u8, Option<&'static str>
 const PATH: &str = "the network between, or who closed the connection";
 const PEER_OR_PATH: &str = "the peer, or the network between";
 const LOCAL: &str = "this machine";
+/// For a certificate of ours that is not accepted.
+pub const OWN_CERTIFICATE: &str = "look at our certificate (`openssl x509 -in CHAIN.pem -noout -text`): names, end, \
+issuer; the log of the peer has the rule that refused it";
 const OWN_KEY: &str = "give each side an identity of its own with `countersign keygen`";
 const SUITES: &str = "compare --suite on both sides: without it all suites are used";
 const SILENCE: &str = "is the address right, does a countersign listen there, does a firewall drop packets? A peer with a network \

@@ -245,7 +245,10 @@ fn log_failure(failure: &HandshakeFailure) {
     let side = Blame::of_connect(error).side;
     let cause = if let ConnectError::Protocol(failure) = error { Some(&failure.error) } else { None };
     let hint = match (cause, peer) {
-        (Some(Error::Denied(refusal)), Some(key)) if refusal.reason == Reason::NotTrusted => {
+        // Where there is a text, its certificate is expired or revoked, or otherwise bad: a line would not be the answer to that.
+        (Some(Error::Denied(refusal)), Some(key))
+            if refusal.reason == Reason::NotTrusted && refusal.text.is_empty() =>
+        {
             format!("; to let it in, add this line to the trust file: {key}")
         }
         (Some(Error::NoCommonSuite), _) => "; compare --suite on both sides".to_string(),

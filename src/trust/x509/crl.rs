@@ -58,7 +58,7 @@ impl Crl {
     }
 
     fn new(der: &[u8], anchors: &[Anchor]) -> Result<Self, NoCrl> {
-        let list = OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error)))?;
+        let list = OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error, der)))?;
         let damaged = |_| NoCrl::Damaged("it can't be parsed".into());
         let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der).map_err(damaged)?;
         let tbs = &parsed.tbs_cert_list;
@@ -100,13 +100,25 @@ fn is_signed_by(der: &[u8], anchor: &Anchor) -> bool {
     parts().unwrap_or(false)
 }
 
-fn explain(error: &webpki::Error) -> String {
+/// A list of version 1 does not say so: it begins with the algorithm where others have their version.
+fn is_version_1(der: &[u8]) -> bool {
+    let signed = |whole: AnyRef<'_>| -> x509_cert::der::Result<bool> {
+        let mut reader = SliceReader::new(whole.value())?;
+        Ok(AnyRef::decode(&mut reader)?.value().first() == Some(&SEQUENCE))
+    };
+    AnyRef::from_der(der).and_then(signed).unwrap_or(false)
+}
+
+fn explain(error: &webpki::Error, der: &[u8]) -> String {
     match error {
-        webpki::Error::UnsupportedCrlVersion => {
+        error if is_version_1(der) || *error == webpki::Error::UnsupportedCrlVersion => {
             "it is of version 1: have its CA write version 2, with a CRL number (openssl: `crl_extensions`)".into()
         }
         webpki::Error::UnsupportedDeltaCrl => "delta lists are not supported: give the whole one".into(),
         webpki::Error::UnsupportedIndirectCrl => "indirect lists are not supported".into(),
+        webpki::Error::BadDer => "it is damaged".into(),
         error => std::format!("{error}"),
     }
 }
+
+const SEQUENCE: u8 = 0x30;

@@ -11,7 +11,7 @@ pub use files::replace;
 mod init;
 mod issue;
 mod list;
-mod moment;
+pub mod moment;
 mod names;
 mod request;
 mod revoke;
