@@ -177,6 +177,10 @@ fn advice(error: &Error, stage: Option<Stage>) -> (u8, Option<&'static str>) {
         Error::Refused(refusal) if refusal.reason == Reason::NotTrusted && !refusal.text.is_empty() => {
             (WE_REFUSED, Some(OWN_CERTIFICATE))
         }
+        // A text is about our certificate: a line in a trust file would not be the answer to that.
+        Error::Refused(refusal) if refusal.reason == Reason::NotTrusted && !refusal.text.is_empty() => {
+            (WE_REFUSED, Some("have our certificate (--cert) issued anew by a CA that the peer trusts"))
+        }
         Error::Refused(refusal) => (WE_REFUSED, refusal_hint(refusal.reason)),
         Error::AlertReceived(alert) => alert_advice(alert.alert, stage),
         Error::Malformed(Malformed::Foreign(_)) => (IO, Some("another server listens there: check host and port")),
