@@ -376,52 +376,50 @@ struct Crowd {
     ended: mpsc::UnboundedReceiver<(PeerId, String)>,
 }
 
-fn crowd(config: Config) -> impl Future<Output = Crowd> {
-    async {
-        let listener =
-            Arc::new(Listener::bind("127.0.0.1:0", config.max_handshakes_per_address(1_024)).await.expect("bound"));
-        let (tell, ended) = mpsc::unbounded_channel();
-        let accepting = listener.clone();
-        tokio::spawn(async move {
-            let mut number = 0;
-            while let Ok(stream) = accepting.accept().await {
-                number += 1;
-                let tell = tell.clone();
-                tokio::spawn(async move {
-                    let peer = PeerId::Key(*stream.peer().public_key());
-                    // Half of the sessions in halves.
-                    let error = if number % 2 == 0 {
-                        let (mut read, mut write) = stream.into_split();
-                        loop {
-                            match read.read_u8().await {
-                                Ok(byte) => {
-                                    write.write_all(&[byte]).await.expect("answered");
-                                    write.flush().await.expect("answered");
-                                }
-                                Err(error) => break error,
+async fn crowd(config: Config) -> Crowd {
+    let listener =
+        Arc::new(Listener::bind("127.0.0.1:0", config.max_handshakes_per_address(1_024)).await.expect("bound"));
+    let (tell, ended) = mpsc::unbounded_channel();
+    let accepting = listener.clone();
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Ok(stream) = accepting.accept().await {
+            number += 1;
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                let peer = PeerId::Key(*stream.peer().public_key());
+                // Half of the sessions in halves.
+                let error = if number % 2 == 0 {
+                    let (mut read, mut write) = stream.into_split();
+                    loop {
+                        match read.read_u8().await {
+                            Ok(byte) => {
+                                write.write_all(&[byte]).await.expect("answered");
+                                write.flush().await.expect("answered");
                             }
+                            Err(error) => break error,
                         }
-                    } else {
-                        let mut stream = stream;
-                        loop {
-                            match stream.read_u8().await {
-                                Ok(byte) => {
-                                    stream.write_all(&[byte]).await.expect("answered");
-                                    stream.flush().await.expect("answered");
-                                }
-                                Err(error) => break error,
-                            }
-                        }
-                    };
-                    // At the end of the test all are cut.
-                    if error.kind() != io::ErrorKind::UnexpectedEof {
-                        let _ = tell.send((peer, revoked_here(&error).to_owned()));
                     }
-                });
-            }
-        });
-        Crowd { listener, ended }
-    }
+                } else {
+                    let mut stream = stream;
+                    loop {
+                        match stream.read_u8().await {
+                            Ok(byte) => {
+                                stream.write_all(&[byte]).await.expect("answered");
+                                stream.flush().await.expect("answered");
+                            }
+                            Err(error) => break error,
+                        }
+                    }
+                };
+                // At the end of the test all are cut.
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    let _ = tell.send((peer, revoked_here(&error).to_owned()));
+                }
+            });
+        }
+    });
+    Crowd { listener, ended }
 }
 
 fn replace(path: &Path, text: &str) {
@@ -466,7 +464,7 @@ async fn a_thousand_sessions_and_a_trust_file() {
         ask(&mut stream).await;
         streams.push(stream);
     }
-    let out: Vec<bool> = (0..SESSIONS).map(|_| rng.next_u32() % 20 == 0).collect();
+    let out: Vec<bool> = (0..SESSIONS).map(|_| rng.next_u32().is_multiple_of(20)).collect();
     let kept: String = lines.iter().zip(&out).filter(|(_, out)| !**out).map(|(line, _)| line.as_str()).collect();
     replace(&path, &kept);
     let changed = std::time::Instant::now();
@@ -524,7 +522,7 @@ async fn a_thousand_sessions_and_a_revocation_list() {
     }
     let raw = Config::new(identity(8), ca.authority()).clock(|| NOW);
     let mut raw = raw.connect(address).await.expect("connected");
-    let out: Vec<bool> = (0..SESSIONS).map(|_| rng.next_u32() % 20 == 0).collect();
+    let out: Vec<bool> = (0..SESSIONS).map(|_| rng.next_u32().is_multiple_of(20)).collect();
     let revoked: Vec<&str> =
         serials.iter().zip(&out).filter(|(_, out)| **out).map(|(serial, _)| serial.as_str()).collect();
     // A broken list changes nothing.
