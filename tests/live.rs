@@ -169,6 +169,49 @@ async fn every_wait_ends() {
     }
 }
 
+/// The blocking API: at the next call, or when one that waits returns; what comes then is not delivered, and the peer is told.
+#[test]
+fn blocking_sessions_end_too() {
+    use std::io::{Read, Write};
+    let switch = Switch::default();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("address");
+    let far_config = Config::new(identity(2), switch.clone());
+    let near_config = Config::new(identity(1), countersign::trust::Pinned::new([peer_id(2)]));
+    for waits in [false, true] {
+        switch.turn(false);
+        let (go_on, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let far_config = &far_config;
+            let listener = &listener;
+            let far = scope.spawn(move || {
+                let (io, _) = listener.accept().expect("accepted");
+                let mut far = countersign::blocking::accept(far_config, io).expect("responder");
+                let mut byte = [0];
+                if waits {
+                    return far.read(&mut byte).expect_err("revoked");
+                }
+                told.recv().expect("told to go on");
+                far.write_all(b"x").expect_err("revoked")
+            });
+            let target = countersign::handshake::Target::default();
+            let mut near = countersign::blocking::connect(&near_config, address, target).expect("initiator");
+            let asked = switch.asked.load(Ordering::SeqCst);
+            switch.turn(true);
+            while switch.asked.load(Ordering::SeqCst) == asked {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            near.write_all(b"x").and_then(|()| near.flush()).expect("the far end is there");
+            let _ = go_on.send(());
+            let error = far.join().expect("no panic");
+            assert_eq!(revoked_here(&error), "taken off the list", "waits: {waits}");
+            let error = near.read(&mut [0]).expect_err("told");
+            assert_eq!(revoked_there(&error), "taken off the list", "waits: {waits}");
+        });
+    }
+}
+
 /// Data that the peer sent before it was taken off the list and that was not read is not delivered afterwards.
 #[tokio::test]
 async fn nothing_is_delivered_after_the_end() {

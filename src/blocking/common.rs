@@ -63,6 +63,11 @@ impl Common {
         })
     }
 
+    /// Latches a failure from outside, unless one is there already.
+    pub(super) fn end(&self, fault: Fault) {
+        let _ = self.fault.set(fault);
+    }
+
     /// Rekeys our direction if it is time to.
     pub(super) fn rekey_if_due(&self, sealer: &mut Sealer, output: &mut BytesMut) -> Result<(), Error> {
         self.halves.rekey_if_due(self.started.elapsed(), sealer, output)

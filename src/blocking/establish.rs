@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::blocking::common::uninterrupted;
 use crate::blocking::stream::Stream;
+use crate::blocking::supervise::supervise;
 use crate::blocking::transport::{Timeouts, Transport};
 use crate::blocking::wait::{left, wait};
 use crate::clock;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::error::{Alert, Reason};
 use crate::failure::ConnectError;
 use crate::handshake::{NeedInput, Step, VerifyPeer};
+use crate::live::Accepted;
 use crate::role::Stage;
 use crate::session::Session;
 use crate::trust::{Decision, Direction};
@@ -40,6 +42,8 @@ pub(super) struct Establish<'a, T> {
     pub(super) torn: bool,
     /// Bytes that came.
     pub(super) received: usize,
+    /// The peer, once our trust has accepted it.
+    pub(super) accepted: Option<Accepted>,
 }
 
 impl<'a, T: Transport> Establish<'a, T> {
@@ -47,7 +51,8 @@ impl<'a, T: Transport> Establish<'a, T> {
         let busy = deadline.checked_sub(config.handshake_timeout / 10).unwrap_or(deadline);
         let before = io.timeouts().ok();
         let (stage, silent, torn) = (Stage::Hello, false, false);
-        Establish { io, config, address: None, eager: false, deadline, busy, stage, silent, before, torn, received: 0 }
+        let (address, eager, received, accepted) = (None, false, 0, None);
+        Establish { io, config, address, eager, deadline, busy, stage, silent, before, torn, received, accepted }
     }
 
     /// Runs until there is a stream, or a failure, of which the peer has been told, or the deadline.
@@ -61,6 +66,9 @@ impl<'a, T: Transport> Establish<'a, T> {
         let session = result?;
         restored.map_err(|error| self.lost(error))?;
         let mut stream = Stream::new(self.io, *session, input);
+        if let Some(accepted) = self.accepted {
+            supervise(self.config, accepted, &stream.common);
+        }
         stream.set_write_buffer(self.config.write_buffer);
         Ok(stream)
     }
@@ -100,14 +108,19 @@ impl<'a, T: Transport> Establish<'a, T> {
     }
 
     /// Asks our trust.
-    fn ask(&self, verify: &VerifyPeer) -> Result<Decision, ConnectError> {
+    fn ask(&mut self, verify: &VerifyPeer) -> Result<Decision, ConnectError> {
         let request = clock::dated(verify.request(self.address), self.config);
+        let changes = self.config.live.changes();
         let decision = self.config.trust.decide(&request);
-        match request.direction {
-            Direction::Outbound => wait(decision, self.deadline).ok_or_else(|| self.late()),
+        let decision = match request.direction {
+            Direction::Outbound => wait(decision, self.deadline).ok_or_else(|| self.late())?,
             // The initiator is authenticated by now: it gets a verdict in any case.
-            Direction::Inbound => Ok(wait(decision, self.busy).unwrap_or_else(too_busy)),
+            Direction::Inbound => wait(decision, self.busy).unwrap_or_else(too_busy),
+        };
+        if let Decision::Accept(grant) = &decision {
+            self.accepted = Some(Accepted { until: grant.until, request, changes });
         }
+        Ok(decision)
     }
 
     fn send(&mut self, output: &mut BytesMut) -> Result<(), ConnectError> {

@@ -54,6 +54,7 @@ mod establish;
 mod halves;
 mod read;
 mod stream;
+mod supervise;
 mod transport;
 mod wait;
 mod write;

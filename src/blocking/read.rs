@@ -62,6 +62,10 @@ impl Reading {
     pub(super) fn fill<T: Transport>(&mut self, io: &mut T, common: &Common) -> Result<(), Stop> {
         while self.data().is_empty() && !self.opener.is_ended() {
             self.next(io, common, How::Wait)?;
+            // The session may have been ended while this call waited: then nothing is delivered any more.
+            if let Some(fault) = common.fault() {
+                return Err(Stop::Over(fault.clone()));
+            }
         }
         Ok(())
     }

@@ -35,13 +35,15 @@ use crate::session::{Session, SessionId, SessionInfo};
 ///   `Config::idle_timeout` and `Config::keep_alive` are for streams that have a timer.
 /// * Rekeying ([`RekeyPolicy`](crate::session::RekeyPolicy)) happens while writing, and is of no consequence to anyone
 ///   else.
+/// * When trust in the peer ends, so does the session, with [`Error::Revoked`](crate::error::Error::Revoked): at the next call, or when one that waits
+///   returns. A thread that waits in a read is not woken: give the socket a read timeout.
 /// * Dropping the stream without `shutdown` is a truncation to the peer.
 #[derive(Debug)]
 pub struct Stream<T> {
     io: T,
     read: Reading,
     write: Writing,
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
 }
 
 impl<T> Stream<T> {
@@ -202,7 +204,9 @@ impl<T: Transport> Stream<T> {
 impl<T: Transport> BufRead for Stream<T> {
     /// The decrypted rest of a record, lent from the buffer it arrived in.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.common.check()?;
+        if let Some(fault) = self.common.fault().cloned() {
+            self.note_read::<()>(Err(Stop::Over(fault)))?;
+        }
         if self.read.data().is_empty() && self.write.has_gathered() {
             let filled = self.read.fill_from_inbox(&mut self.io, &self.common);
             self.note_read(filled)?;

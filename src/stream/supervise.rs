@@ -22,7 +22,7 @@ use crate::stream::failure::Latch;
 pub(super) fn supervise(config: &Config, accepted: Accepted, latch: &Latch) {
     let mut hasher = DefaultHasher::new();
     Handle::current().id().hash(&mut hasher);
-    let place = Place(hasher.finish());
+    let place = Place(hasher.finish().max(1));
     let session: Weak<dyn Revoke> = latch.handle();
     if config.live.enter(accepted, session, place) {
         tokio::spawn(Supervisor { config: config.clone(), live: config.live.clone(), place }.run());

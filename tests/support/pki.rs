@@ -1,6 +1,7 @@
 //! Certificates of every sort for the tests: what a CA would issue, and what it should not.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign::identity::{CertificateChain, Certified, Identity};
@@ -22,6 +23,8 @@ pub struct Ca {
 pub const SORTS: [&SignatureAlgorithm; 3] = [&PKCS_ED25519, &PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384];
 /// The tests' now, since 1970: 2027-01-15.
 pub const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0x1234_5678_0000);
 
 pub fn at(time: Duration) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(time.as_secs().try_into().expect("seconds")).expect("a time")
@@ -103,6 +106,9 @@ impl Ca {
 
     /// PEM of a certificate for the key of `identity`.
     pub fn issue(&self, identity: &Identity, params: &CertificateParams) -> String {
+        let mut params = params.clone();
+        // Without this it would be the same for all certificates of a key.
+        params.serial_number = Some(SerialNumber::from(NEXT_SERIAL.fetch_add(1, Ordering::Relaxed)));
         params.signed_by(&Public::of(identity), &self.issuer()).expect("a leaf").pem()
     }
 

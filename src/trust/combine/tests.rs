@@ -107,11 +107,28 @@ fn all_of_is_one_grant() {
     let three = Grant { name: Some("three".into()), predecessor: Some(key(3)), ..Grant::default() };
     let rules = [one, two, three].map(|grant| says_late(2, Decision::Accept(grant)));
     let Decision::Accept(grant) = decide(&all_of(rules)) else { panic!("refused") };
-    assert_eq!((grant.name.as_deref(), grant.names), (Some("two"), names(&["a", "b", "c"])));
+    assert_eq!(
+        (grant.name.as_deref(), grant.names),
+        (Some("two"), names(&["b"])),
+        "a name that one does not give is none"
+    );
     assert_eq!((grant.until, grant.predecessor), (Some(seconds(5)), Some(key(3))));
     assert_eq!(grant.rule, "all of 3: rule 1: one; rule 2; rule 3");
     let refused = decide(&all_of([says(accepts("yes")), says_late(1, Decision::deny("no").because("two"))]));
     assert_eq!(refused, Decision::deny("no").because("all of 2: rule 2: two"));
+}
+
+/// A rule that could not answer has not decided: nobody is let in or thrown out for that.
+#[test]
+fn a_busy_rule_has_not_decided() {
+    let busy = || from_fn(|_| Decision::refuse(Reason::Busy, "later"));
+    let is_busy =
+        |decision: Decision| matches!(decision, Decision::Refuse(denial) if denial.refusal.reason == Reason::Busy);
+    assert!(is_busy(decide(&from_fn(|_| Decision::accept()).except(busy()))));
+    let expired = || Box::new(from_fn(|_| Decision::deny("certificate expired"))) as Box<dyn Trust>;
+    assert!(is_busy(decide(&any_of([expired(), Box::new(busy())]))));
+    assert!(decide(&any_of([Box::new(busy()) as Box<dyn Trust>, says(accepts("yes"))])).is_accept());
+    assert!(is_busy(decide(&all_of([says(accepts("yes")), Box::new(busy())]))));
 }
 
 #[test]

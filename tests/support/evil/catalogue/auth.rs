@@ -62,8 +62,12 @@ pub fn rows(against: Against) -> Vec<Misbehaviour> {
 fn credentials(t: &mut Auth) {
     let script = Script { auth: |auth| auth.kind = 0, ..FAITHFUL };
     t.add("a credential of kind 0", ".credential_kind", script, field("credential_kind"), 1);
+    let script = Script { auth: |auth| auth.kind = 3, ..FAITHFUL };
+    t.add("a credential of kind 3", ".credential_kind", script, field("credential_kind"), 1);
+    // Where there are certificates, a raw key is none.
     let script = Script { auth: |auth| auth.kind = 2, ..FAITHFUL };
-    t.add("a credential of a reserved kind", ".credential_kind", script, field("credential_kind"), 1);
+    let what = if cfg!(feature = "x509") { "credential_data" } else { "credential_kind" };
+    t.add("a raw key for a certificate", ".credential_kind", script, field(what), 1);
     let script = Script { auth: |auth| auth.len = Some(0), ..FAITHFUL };
     t.add("a credential length of 0", ".credential_len", script, field("credential_len"), 1);
     let script = Script { auth: |auth| auth.len = Some(16_385), ..FAITHFUL };

@@ -31,7 +31,11 @@ fn identities(t: &mut Rows) {
     t.add("a stranger that answers for the one that was called", about, script, not_expected(STRANGER), Told(5));
     let script = Script { party: |party| party.be(STRANGER), anyone: true, ..FAITHFUL };
     let refusal = Refusal { reason: Reason::NotTrusted, text: String::new() };
-    let error = untrusted(Untrusted::NotTrusted { got: fingerprint(STRANGER), refusal, rule: "".into() });
+    let error = untrusted(Untrusted::NotTrusted {
+        got: fingerprint(STRANGER),
+        refusal,
+        rule: "not one of the 2 pinned keys".into(),
+    });
     t.add("a stranger that answers where anyone trusted may", about, script, error, Told(5));
     let script = Script { party: |party| party.be(HONEST), ..FAITHFUL };
     t.add("a thief of the initiator's own key", about, script, untrusted(Untrusted::OwnKey), Told(5));
