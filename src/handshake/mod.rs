@@ -187,7 +187,7 @@ impl VerifyPeer {
         }
     }
 
-    /// The question for a [`Trust`](crate::trust::Trust); its time is by the clock of the [`Config`], if that has one. Others add it with [`Request::at`].
+    /// The question for a [`Trust`](crate::trust::Trust); its time is by the clock of the [`Config`](crate::Config), if that has one. Others add it with [`Request::at`].
     pub fn request(&self, address: Option<SocketAddr>) -> Request {
         let direction = match &self.0 {
             Deciding::Initiator(_) => Direction::Outbound,
