@@ -44,6 +44,9 @@ pub(crate) struct Facts {
     pub(crate) is_ca: bool,
     pub(crate) may_sign: bool,
     pub(crate) may_certify: bool,
+    pub(crate) may_revoke: bool,
+    /// Its subject public key info in DER.
+    pub(crate) key_info: Vec<u8>,
 }
 
 /// Why a text or a list of certificates is not a chain.
@@ -197,6 +200,8 @@ impl Facts {
             is_ca: constraints.is_some_and(|constraints| constraints.ca),
             may_sign: usage.is_none_or(|usage| usage.digital_signature()),
             may_certify: usage.is_none_or(|usage| usage.key_cert_sign()),
+            may_revoke: usage.is_none_or(|usage| usage.crl_sign()),
+            key_info: tbs.subject_public_key_info().to_der().ok()?,
         })
     }
 }

@@ -55,6 +55,14 @@ impl Hosts {
         }
     }
 
+    /// The names that it is about, if these are names and no patterns: then it is about no others.
+    pub(super) fn literal(&self) -> Option<impl Iterator<Item = &str>> {
+        match self {
+            Hosts::List(list) if !list.contains(['*', '?', '!']) => Some(list.split(',')),
+            _ => None,
+        }
+    }
+
     /// How a line begins.
     pub(super) fn text(&self) -> String {
         match self {

@@ -5,6 +5,7 @@
 mod host;
 mod write;
 
+use std::collections::HashMap;
 use std::format;
 use std::path::Path;
 use std::string::String;
@@ -23,6 +24,14 @@ use host::{Hosts, host_name};
 pub struct KnownPeers {
     source: Arc<str>,
     lines: Arc<[Line]>,
+    places: Arc<Places>,
+}
+
+/// Where to look: hashed names and patterns have to be tried one by one.
+#[derive(Debug, Default)]
+struct Places {
+    by_name: HashMap<String, Vec<usize>>,
+    others: Vec<usize>,
 }
 
 /// What is known about the key of a host.
@@ -93,7 +102,8 @@ impl KnownPeers {
             let (number, line) = line?;
             found.extend(Line::parse(number, line).map_err(|problem| TrustLineError::new(number, problem))?);
         }
-        Ok(KnownPeers { source: source.into(), lines: found.into() })
+        let places = Places::of(&found);
+        Ok(KnownPeers { source: source.into(), lines: found.into(), places: places.into() })
     }
 
     /// What is known about the key of a host, which is a name or an IP address.
@@ -106,9 +116,20 @@ impl KnownPeers {
         FirstUse { known: self.clone(), host: host.into(), port }
     }
 
+    /// The lines about a host, in order.
+    fn lines_about(&self, name: &str) -> Vec<&Line> {
+        let named = self.places.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
+        let others = self.places.others.iter();
+        let others = others.filter(|index| self.lines.get(**index).is_some_and(|line| line.hosts.matches(name)));
+        let mut all: Vec<usize> = named.iter().chain(others).copied().collect();
+        all.sort_unstable();
+        all.iter().filter_map(|index| self.lines.get(*index)).collect()
+    }
+
     /// What is known, and by which line.
     fn find(&self, name: &str, key: &PublicKey) -> (Known, usize) {
-        let about = || self.lines.iter().filter(|line| line.hosts.matches(name));
+        let lines = self.lines_about(name);
+        let about = || lines.iter().copied();
         let revoked = about().find(|line| line.is_revoked && line.key == *key);
         if let Some(Line { number: line, .. }) = revoked {
             return (Known::Revoked { line: *line }, *line);
@@ -124,6 +145,27 @@ impl KnownPeers {
             }
             None => (Known::New, 0),
         }
+    }
+}
+
+impl Places {
+    fn of(lines: &[Line]) -> Self {
+        let mut places = Places::default();
+        for (index, line) in lines.iter().enumerate() {
+            match line.hosts.literal() {
+                Some(names) => {
+                    for name in names {
+                        let at = places.by_name.entry(name.into()).or_default();
+                        // A name may stand twice in a line.
+                        if at.last() != Some(&index) {
+                            at.push(index);
+                        }
+                    }
+                }
+                None => places.others.push(index),
+            }
+        }
+        places
     }
 }
 

@@ -8,26 +8,27 @@ use std::vec::Vec;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use webpki::ExpirationPolicy;
 
 use crate::error::Reason;
 use crate::identity::{CertificateChain, Credential};
-use crate::trust::decision::{Decision, DecisionFuture, Grant, Request, Trust};
+use crate::trust::decision::{Decision, DecisionFuture, Direction, Grant, Request, Trust};
 use crate::trust::x509::anchor::Anchor;
-use crate::trust::x509::crl::Crl;
+use crate::trust::x509::cache::{Cache, Path};
+use crate::trust::x509::crl::{Crl, Issuer};
 use crate::trust::x509::fault::Fault;
 use crate::trust::x509::load::{AuthorityError, Cause};
-use crate::trust::x509::path::{Check, Issuers, Verified, usage};
+use crate::trust::x509::path::{Check, Issuers, usage};
 
 /// Trusts whoever presents a certificate that leads to one of its CAs, is valid now, is for this use, and is not revoked; for every
 /// service, in both directions. Narrow it with [`TrustExt::when`](crate::trust::TrustExt::when).
 ///
-/// With revocation lists, every certificate of a chain needs a list of its issuer, as in other servers.
+/// Paths that were found are remembered, some thousands of them: a peer that comes again, or is asked about again, costs no signature. With revocation lists, every certificate of a chain needs a list of its issuer, as in other servers.
 #[derive(Debug)]
 pub struct Authority {
     pub(super) anchors: Vec<Anchor>,
     pub(super) crls: Vec<Crl>,
     stale: StaleCrl,
+    cache: Cache,
 }
 
 /// What becomes of peers when the revocation list of their issuer is past its next update.
@@ -38,15 +39,6 @@ pub enum StaleCrl {
     Refuse,
     /// It is used all the same; the rule of each decision says that it is out of date.
     Warn,
-}
-
-impl StaleCrl {
-    fn policy(self) -> ExpirationPolicy {
-        match self {
-            StaleCrl::Refuse => ExpirationPolicy::Enforce,
-            StaleCrl::Warn => ExpirationPolicy::Ignore,
-        }
-    }
 }
 
 impl Authority {
@@ -65,6 +57,7 @@ impl Authority {
     pub fn with_crl(mut self, bytes: &[u8]) -> Result<Self, AuthorityError> {
         let lists = Crl::parse(bytes, &self.anchors);
         self.crls.extend(lists.map_err(|fault| AuthorityError { path: None, cause: Cause::Crl(fault) })?);
+        self.cache = Cache::default();
         Ok(self)
     }
 
@@ -99,52 +92,75 @@ impl Authority {
         if anchors.is_empty() {
             return Err(Cause::Empty);
         }
-        Ok(Authority { anchors, crls: Vec::new(), stale: StaleCrl::default() })
+        Ok(Authority { anchors, crls: Vec::new(), stale: StaleCrl::default(), cache: Cache::default() })
     }
 
     /// The grant by the first CA that a path leads to; or what is wrong with the path that came furthest.
     fn check(&self, chain: &CertificateChain, request: &Request) -> Result<Grant, Fault> {
         let time = request.time.ok_or(Fault::NoClock)?;
+        let path = match self.cache.find(chain, request.direction, time) {
+            Some(path) => path,
+            None => self.cache.keep(chain, request.direction, self.find_path(chain, request.direction, time)?),
+        };
+        let subject = self.anchors.get(path.anchor).map_or("", |anchor| &*anchor.subject);
+        let rule = format!("certificate {} by the CA {subject}", chain.serial());
+        let mut grant =
+            Grant { names: chain.names().to_vec(), until: Some(path.verified.until), rule, ..Grant::default() };
+        if !self.crls.is_empty() {
+            self.check_revocation(&path, time, &mut grant)?;
+        }
+        Ok(grant)
+    }
+
+    fn find_path(&self, chain: &CertificateChain, direction: Direction, time: Duration) -> Result<Path, Fault> {
         let mut fault = Fault::UnknownIssuer;
-        for (index, anchor) in self.anchors.iter().enumerate() {
-            let mut crls: Vec<&Crl> = self.crls.iter().filter(|crl| crl.is_for(index)).collect();
-            // Of several by one issuer webpki takes the first.
-            crls.sort_by_key(|crl| core::cmp::Reverse(crl.next_update));
-            let (stale_crls, usage) = (self.stale.policy(), usage(request.direction));
-            // A side that has lists wants one of each CA, also of one that has none.
-            if crls.is_empty() && !self.crls.is_empty() {
-                fault = fault.or(Fault::UnknownStatus, chain, anchor);
-                continue;
-            }
-            match (Check { anchor, crls: &crls, stale_crls, usage, time }).run(chain, Issuers::Certify) {
-                Ok(verified) => return Ok(self.grant(chain, anchor, &verified, &crls, time)),
+        for (number, anchor) in self.anchors.iter().enumerate() {
+            match (Check { anchor, usage: usage(direction), time }).run(chain, Issuers::Certify) {
+                Ok(verified) => {
+                    let facts = chain.facts();
+                    let lists = (0..verified.serials.len()).map(|index| {
+                        let last = index + 1 == verified.serials.len();
+                        let issuer =
+                            facts.get(index + 1).filter(|_| !last).map_or(Issuer::Known(number), Issuer::Between);
+                        let name = facts.get(index).map(|facts| facts.issuer.as_slice()).unwrap_or_default();
+                        let lists = self.crls.iter().enumerate().filter(|(_, crl)| crl.is_by(name, issuer));
+                        lists.map(|(index, _)| index).collect()
+                    });
+                    let lists = lists.collect();
+                    return Ok(Path { anchor: number, verified, lists });
+                }
                 Err(other) => fault = fault.or(other, chain, anchor),
             }
         }
         Err(fault)
     }
 
-    fn grant(
-        &self,
-        chain: &CertificateChain,
-        anchor: &Anchor,
-        verified: &Verified,
-        crls: &[&Crl],
-        time: Duration,
-    ) -> Grant {
-        let mut rule = format!("certificate {} by the CA {}", chain.serial(), anchor.subject);
-        let mut grant = Grant { names: chain.names().to_vec(), until: Some(verified.until), ..Grant::default() };
-        // The newest list of each issuer on the path.
-        for facts in chain.facts().iter().take(verified.used) {
-            let Some(crl) = crls.iter().find(|crl| crl.issuer_der == facts.issuer) else { continue };
-            if crl.next_update > time {
-                grant.limit(crl.next_update);
+    /// Each certificate needs a list of its issuer that is up to date, and is on none.
+    fn check_revocation(&self, path: &Path, time: Duration, grant: &mut Grant) -> Result<(), Fault> {
+        let mut stale = None;
+        for (serial, lists) in path.verified.serials.iter().zip(&path.lists) {
+            let lists = || lists.iter().filter_map(|index| self.crls.get(*index));
+            for crl in lists() {
+                if crl.list.find_serial(serial).map_err(Fault::from)?.is_some() {
+                    return Err(Fault::Revoked);
+                }
+            }
+            let newest = lists().max_by_key(|crl| crl.next_update).ok_or(Fault::UnknownStatus)?;
+            if newest.next_update > time {
+                grant.limit(newest.next_update);
             } else {
-                rule.push_str(&format!("; WARNING: the revocation list of {} is out of date", crl.issuer));
+                stale = stale.or(Some(newest));
             }
         }
-        grant.rule = rule;
-        grant
+        match (stale, self.stale) {
+            (None, _) => Ok(()),
+            (Some(_), StaleCrl::Refuse) => Err(Fault::CrlExpired),
+            (Some(crl), StaleCrl::Warn) => {
+                let warning = format!("; WARNING: the revocation list of {} is out of date", crl.issuer);
+                grant.rule.push_str(&warning);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::{AnyRef, BitStringRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 
+use crate::identity::Facts;
 use crate::trust::x509::algorithms;
 use crate::trust::x509::anchor::Anchor;
 
@@ -21,10 +22,27 @@ pub(super) struct Crl {
     pub(super) issuer: String,
     /// Its name in DER.
     pub(super) issuer_der: Vec<u8>,
-    /// Which of the CAs that we know have signed it; `None` if none of them has its issuer's name.
-    signers: Option<Vec<usize>>,
+    signed: Signed,
     pub(super) next_update: Duration,
     pub(super) revoked: usize,
+}
+
+/// Whose signature a list has.
+#[derive(Debug)]
+enum Signed {
+    /// That of these CAs that we know.
+    Checked(Vec<usize>),
+    /// None of them has its issuer's name: that is the name of a CA between. The whole list, to be checked with the key of that one.
+    Unchecked(Vec<u8>),
+}
+
+/// Who issued a certificate on a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Issuer<'a> {
+    /// A CA that we know, by its number.
+    Known(usize),
+    /// The one that this certificate is of.
+    Between(&'a Facts),
 }
 
 /// Why a file is not a revocation list of ours.
@@ -52,13 +70,22 @@ impl Crl {
         lists.iter().map(|der| Self::new(der, anchors)).collect()
     }
 
-    /// Whether it is to be looked into on a path to this CA.
-    pub(super) fn is_for(&self, anchor: usize) -> bool {
-        self.signers.as_ref().is_none_or(|signers| signers.contains(&anchor))
+    /// Whether it says which certificates of this issuer are revoked: it has his name, given in DER, and his signature.
+    pub(super) fn is_by(&self, name: &[u8], issuer: Issuer<'_>) -> bool {
+        self.issuer_der == name
+            && match (issuer, &self.signed) {
+                (Issuer::Known(number), Signed::Checked(signers)) => signers.contains(&number),
+                (Issuer::Between(facts), Signed::Unchecked(der)) => {
+                    let key_info = AnyRef::try_from(facts.key_info.as_slice());
+                    facts.may_revoke && key_info.is_ok_and(|key_info| is_signed_by(der, key_info.value()))
+                }
+                _ => false,
+            }
     }
 
     fn new(der: &[u8], anchors: &[Anchor]) -> Result<Self, NoCrl> {
-        let list = OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error, der)))?;
+        let list: CertRevocationList<'static> =
+            OwnedCertRevocationList::from_der(der).map_err(|error| NoCrl::Damaged(explain(&error, der)))?.into();
         let damaged = |_| NoCrl::Damaged("it can't be parsed".into());
         let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(der).map_err(damaged)?;
         let tbs = &parsed.tbs_cert_list;
@@ -67,34 +94,39 @@ impl Crl {
         let name = AnyRef::try_from(issuer_der.as_slice()).map_err(damaged)?;
         let mut ours =
             anchors.iter().enumerate().filter(|(_, anchor)| *anchor.anchor.subject == *name.value()).peekable();
-        let signers = if ours.peek().is_none() {
-            None
+        let signed = if ours.peek().is_none() {
+            Signed::Unchecked(der.to_vec())
         } else {
-            let signers = ours.filter(|(_, anchor)| anchor.signs_lists && is_signed_by(der, anchor));
-            Some(signers.map(|(index, _)| index).collect::<Vec<_>>())
+            let is_signer =
+                |anchor: &Anchor| anchor.signs_lists && is_signed_by(der, &anchor.anchor.subject_public_key_info);
+            let signers: Vec<usize> = ours.filter(|(_, anchor)| is_signer(anchor)).map(|(index, _)| index).collect();
+            if signers.is_empty() {
+                return Err(NoCrl::Forged(issuer));
+            }
+            Signed::Checked(signers)
         };
-        if signers.as_ref().is_some_and(Vec::is_empty) {
-            return Err(NoCrl::Forged(issuer));
+        if list.issuing_distribution_point().is_some() {
+            return Err(NoCrl::Damaged("it is about a part of the certificates only: give the whole one".into()));
         }
         Ok(Crl {
-            list: list.into(),
+            list,
             issuer,
             issuer_der,
-            signers,
+            signed,
             next_update: tbs.next_update.as_ref().map_or(Duration::MAX, |time| time.to_unix_duration()),
             revoked: tbs.revoked_certificates.as_ref().map_or(0, Vec::len),
         })
     }
 }
 
-fn is_signed_by(der: &[u8], anchor: &Anchor) -> bool {
+/// Whether a list is signed by the key of a subject public key info, of which this is the content.
+fn is_signed_by(der: &[u8], key_info: &[u8]) -> bool {
     let parts = || -> x509_cert::der::Result<bool> {
         let whole = AnyRef::from_der(der)?;
         let mut reader = SliceReader::new(whole.value())?;
         let signed = reader.tlv_bytes()?;
         let algorithm = AnyRef::decode(&mut reader)?;
         let signature = BitStringRef::decode(&mut reader)?;
-        let key_info = &anchor.anchor.subject_public_key_info;
         Ok(algorithms::verify(key_info, algorithm.value(), signed, signature.as_bytes().unwrap_or_default()))
     };
     parts().unwrap_or(false)

@@ -4,6 +4,7 @@
 mod algorithms;
 mod anchor;
 mod authority;
+mod cache;
 mod crl;
 mod fault;
 mod load;

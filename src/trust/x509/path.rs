@@ -7,25 +7,18 @@ use std::string::String;
 use std::vec::Vec;
 
 use rustls_pki_types::{TrustAnchor, UnixTime};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy, VerifiedPath,
-};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::crypto::signature::PublicKey;
 use crate::identity::{CertificateChain, Credential, Facts};
 use crate::trust::decision::{Direction, Grant, Request};
 use crate::trust::x509::algorithms::ALGORITHMS;
 use crate::trust::x509::anchor::Anchor;
-use crate::trust::x509::crl::Crl;
 use crate::trust::x509::fault::Fault;
 
-/// What a chain is checked against.
+/// What a chain is checked against, but for revocation.
 pub(super) struct Check<'a> {
     pub(super) anchor: &'a Anchor,
-    /// The lists that this CA has signed, and those of CAs that are not known, the newest first.
-    pub(super) crls: &'a [&'a Crl],
-    pub(super) stale_crls: ExpirationPolicy,
     pub(super) usage: KeyUsage,
     pub(super) time: Duration,
 }
@@ -39,45 +32,31 @@ pub(super) enum Issuers {
     Unlooked,
 }
 
-/// How long what was found holds, and how many certificates are on the path.
-#[derive(Debug)]
+/// A path that holds from a time to another, whatever happens in between but a revocation.
+#[derive(Clone, Debug)]
 pub(super) struct Verified {
+    pub(super) since: Duration,
     pub(super) until: Duration,
-    pub(super) used: usize,
+    /// The serial numbers of the certificates on it, the first that of the leaf.
+    pub(super) serials: Vec<Vec<u8>>,
 }
 
 impl Check<'_> {
     pub(super) fn run(self, chain: &CertificateChain, issuers: Issuers) -> Result<Verified, Fault> {
         let (leaf, others) = chain.ders().split_first().ok_or(Fault::Damaged)?;
         let leaf = EndEntityCert::try_from(leaf).map_err(Fault::from)?;
-        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().map(|crl| &crl.list).collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(self.stale_crls)
-                .build()
-        });
         let anchors: [TrustAnchor<'_>; 1] = [self.anchor.anchor.clone()];
         let time = UnixTime::since_unix_epoch(self.time);
         let fits = |path: &VerifiedPath<'_>| self.check_anchor(path);
-        let path = leaf.verify_for_usage(ALGORITHMS, &anchors, others, time, self.usage, revocation, Some(&fits));
+        let path = leaf.verify_for_usage(ALGORITHMS, &anchors, others, time, self.usage, None, Some(&fits));
         let path = path.map_err(Fault::from)?;
-        let used = 1 + path.intermediate_certificates().count();
-        check_usages(chain.facts().get(..used).unwrap_or_default(), issuers)?;
-        let serials = core::iter::once(leaf.serial()).chain(path.intermediate_certificates().map(|one| one.serial()));
-        for (facts, serial) in chain.facts().iter().zip(serials) {
-            // webpki looks into one list of an issuer; a second one revokes as well.
-            let lists = self.crls.iter().filter(|crl| crl.issuer_der == facts.issuer);
-            for crl in lists {
-                if crl.list.find_serial(serial).map_err(Fault::from)?.is_some() {
-                    return Err(Fault::Revoked);
-                }
-            }
-        }
-        let ends = chain.facts().iter().take(used).map(|facts| facts.not_after);
-        let until = ends.fold(self.anchor.not_after, Duration::min).saturating_add(ONE_SECOND);
-        Ok(Verified { until, used })
+        let between = path.intermediate_certificates().map(|certificate| certificate.serial().to_vec());
+        let serials: Vec<_> = core::iter::once(leaf.serial().to_vec()).chain(between).collect();
+        let on_it = chain.facts().get(..serials.len()).unwrap_or_default();
+        check_usages(on_it, issuers)?;
+        let since = on_it.iter().map(|facts| facts.not_before).fold(self.anchor.not_before, Duration::max);
+        let until = on_it.iter().map(|facts| facts.not_after).fold(self.anchor.not_after, Duration::min);
+        Ok(Verified { since, until: until.saturating_add(ONE_SECOND), serials })
     }
 
     /// What webpki takes for granted of a CA that it is given.
@@ -125,7 +104,7 @@ pub(in crate::trust) fn verify_with_key(key: &PublicKey, request: &Request) -> R
     for facts in chain.facts() {
         let anchor = Anchor::of_key(key, &facts.issuer).ok_or("its certificate is damaged")?;
         let usage = usage(request.direction);
-        let check = Check { anchor: &anchor, crls: &[], stale_crls: ExpirationPolicy::Ignore, usage, time };
+        let check = Check { anchor: &anchor, usage, time };
         match check.run(chain, Issuers::Certify) {
             Ok(verified) => {
                 let names = chain.names().to_vec();

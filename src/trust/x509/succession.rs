@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use std::vec::Vec;
 
-use webpki::{ExpirationPolicy, KeyUsage};
+use webpki::KeyUsage;
 
 use crate::crypto::signature::PublicKey;
 use crate::identity::Credential;
@@ -32,7 +32,7 @@ pub(in crate::trust) fn predecessor(request: &Request) -> Option<(PublicKey, Dur
     let key = ed25519_key(old)?;
     let anchor = Anchor::of_key(&key, &facts.issuer)?;
     let usage = KeyUsage::required(&SUCCESSION);
-    let check = Check { anchor: &anchor, crls: &[], stale_crls: ExpirationPolicy::Ignore, usage, time: request.time? };
+    let check = Check { anchor: &anchor, usage, time: request.time? };
     let verified = check.run(chain, Issuers::Unlooked).ok()?;
     Some((key, verified.until))
 }
