@@ -144,13 +144,15 @@ impl Live {
     /// Ready when there was another number of changes than `seen`, or a session was entered whose decision runs out before `planned`.
     pub(crate) fn poll_news(&self, seen: u64, planned: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let mut heard = self.news.heard();
-        if heard.changes != seen || self.sessions().planned < planned {
+        if heard.changes != seen {
             return Poll::Ready(());
         }
         if !heard.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
             heard.readers.push(cx.waker().clone());
         }
-        Poll::Pending
+        // Whoever enters a session has the book while he looks at the news: never the other way round. What is entered from now on wakes us.
+        drop(heard);
+        if self.sessions().planned < planned { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The sessions whose decision has run out, or all.

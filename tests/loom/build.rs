@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     "halves.rs",
     "buffers/mod.rs",
     "buffers/outbox.rs",
     "failure.rs",
+    "live.rs",
     "stream/failure.rs",
     "stream/link.rs",
+    "stream/revoke.rs",
     "stream/write.rs",
     "blocking/common.rs",
     "blocking/wait.rs",

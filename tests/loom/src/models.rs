@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use countersign::crypto::schedule::TrafficSecret;
 use countersign::crypto::suite::Aead;
-use countersign::error::{Error, Sealed};
+use countersign::error::{Error, Reason, Refusal, Sealed};
 use countersign::session::{Event, Opener, Progress, RekeyPolicy, Sealer, Shares};
 use getrandom::SysRng;
 use loom::future::block_on;
@@ -26,10 +26,10 @@ use crate::stream::failure::{Call, Latch};
 use crate::stream::link::Link;
 use crate::stream::write::WriteState;
 
-/// Tries all interleavings, and counts them.
-pub(crate) fn check(model: fn()) -> usize {
+/// Tries all interleavings, or those in which threads that could go on are stopped so often, and counts them.
+pub(crate) fn check(model: fn(), bound: Option<usize>) -> usize {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = None;
+    builder.preemption_bound = bound;
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     builder.check(move || {
@@ -243,4 +243,128 @@ pub(crate) fn first_failure() {
         [first.to_string(), later.to_string(), read_first],
         [const { String::new() }; 3].map(|_| read_later.clone())
     );
+}
+
+/// The end from outside: trust refuses the peer.
+fn end(latch: &Latch) {
+    crate::stream::end(latch, Refusal::new(Reason::NotTrusted, "its certificate is revoked"));
+}
+
+/// What everybody reports after it.
+fn ended() -> String {
+    let latch = Latch::default();
+    end(&latch);
+    latch.check().expect_err("it has ended").to_string()
+}
+
+/// Ends the session from a thread of its own.
+fn ender(latch: &Latch) -> thread::JoinHandle<()> {
+    let latch = latch.clone();
+    thread::spawn(move || end(&latch))
+}
+
+/// A reader for whom nothing comes from the transport. As in the crate, it looks for a failure before it reads, and parks when nothing was there.
+fn read_parked(latch: &Latch) -> io::Error {
+    block_on(poll_fn(|cx| match latch.check().and_then(|()| latch.park_reader(cx)) {
+        Ok(()) => Poll::Pending,
+        Err(error) => Poll::Ready(error),
+    }))
+}
+
+fn keep_parked(latch: &Latch) -> io::Error {
+    block_on(poll_fn(|cx| match latch.park(cx) {
+        Ok(()) => Poll::Pending,
+        Err(error) => Poll::Ready(error),
+    }))
+}
+
+/// A reader is woken by an end from outside, or sees it before it sleeps.
+pub(crate) fn end_wakes_reader() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    assert_eq!(read_parked(&latch).to_string(), ended());
+    ender.join().unwrap();
+}
+
+/// So is one that the transport woke meanwhile, and that parks anew, with the same waker or in another task.
+pub(crate) fn end_wakes_reader_again() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    let mut polls = 0;
+    let error = block_on(poll_fn(|cx| {
+        polls += 1;
+        // First in a task that is given up: its waker wakes nobody.
+        let mut given_up = Context::from_waker(std::task::Waker::noop());
+        match latch.park_reader(if polls == 1 { &mut given_up } else { cx }) {
+            Ok(()) if polls < 3 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(error),
+        }
+    }));
+    assert_eq!(error.to_string(), ended());
+    ender.join().unwrap();
+}
+
+/// A writer that waits for the transport is woken as well.
+pub(crate) fn end_wakes_writer() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    assert_eq!(call(&latch, &mut Full, &mut write_state()).to_string(), ended());
+    ender.join().unwrap();
+}
+
+/// So is whoever keeps the session alive.
+pub(crate) fn end_wakes_keeper() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    assert_eq!(keep_parked(&latch).to_string(), ended());
+    ender.join().unwrap();
+}
+
+/// Reader and writer sleep in two tasks, and neither sleeps on.
+pub(crate) fn end_wakes_both() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    let reader = {
+        let latch = latch.clone();
+        thread::spawn(move || read_parked(&latch).to_string())
+    };
+    assert_eq!(keep_parked(&latch).to_string(), ended());
+    assert_eq!(reader.join().unwrap(), ended());
+    ender.join().unwrap();
+}
+
+/// When reading fails while the session is ended from outside, one of the two is the first, and everybody reports that one, now and later.
+pub(crate) fn end_or_failure() {
+    let latch = Latch::default();
+    let ender = {
+        let latch = latch.clone();
+        thread::spawn(move || {
+            end(&latch);
+            latch.check().expect_err("it has ended").to_string()
+        })
+    };
+    let read = fail(&latch).to_string();
+    let first = latch.check().expect_err("it has failed").to_string();
+    assert_eq!([read, ender.join().unwrap()], [const { String::new() }; 2].map(|_| first.clone()));
+    assert_eq!(
+        [fail(&latch), call(&latch, &mut Gone, &mut write_state())].map(|error| error.to_string()),
+        [first.clone(), first]
+    );
+}
+
+/// A writer that sleeps then is woken by one of the two, and reports what the reader does.
+pub(crate) fn end_and_failure_wake_writer() {
+    let latch = Latch::default();
+    let ender = ender(&latch);
+    let reader = {
+        let latch = latch.clone();
+        thread::spawn(move || fail(&latch).to_string())
+    };
+    let parked = keep_parked(&latch).to_string();
+    assert_eq!(reader.join().unwrap(), parked);
+    ender.join().unwrap();
 }

@@ -1,6 +1,6 @@
 //! What the crate takes from `std::sync`, of loom. Reference counts are not the question here: `Arc` is the real one, which wakers need.
 
-pub(crate) use std::sync::{Arc, PoisonError};
+pub(crate) use std::sync::{Arc, PoisonError, Weak};
 
 use std::fmt;
 
@@ -55,6 +55,12 @@ impl<T> OnceLock<T> {
         }
         // SAFETY: as above; nobody writes any more.
         self.value.with(|value| unsafe { (*value).as_ref() })
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        let mut value = Some(value);
+        self.get_or_init(|| value.take().expect("once"));
+        value.map_or(Ok(()), Err)
     }
 
     pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
