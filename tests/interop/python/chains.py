@@ -3,6 +3,7 @@ import base64
 import datetime
 import ipaddress
 import re
+import string
 
 MAX_CERTIFICATES = 8
 ED25519, SAN = "1.3.101.112", "2.5.29.17"
@@ -204,24 +205,49 @@ class Certificate:
         return self.key if self.key_algorithm == (ED25519, b"") and self.key_bits == 256 else None
 
 
+GENERAL_NAMES = 0xA0, 0x81, 0x82, 0xA3, 0xA4, 0xA5, 0x86, 0x87, 0x88
+
+
 def general_names(r):
     """(kind, value) for each; the kind is the number of the alternative in RFC 5280, section 4.2.1.6."""
     while r.more():
         tag, content, _ = r.element()
-        if not tag & 0x80:
+        if tag not in GENERAL_NAMES:
             raise Damaged("a general name")
         yield tag & 0x1F, content
+
+
+def is_dns(text):
+    """Whether a DNS name counts: letters, digits, `-`, `_`, and a first label that may be `*`."""
+    labels = text.removesuffix(".").split(".")
+    first = labels[0] == "*" and len(labels) > 1
+    return all(label and set(label) <= set(string.ascii_letters + string.digits + "-_") for label in labels[first:])
+
+
+def address(value):
+    """RFC 5952."""
+    found = ipaddress.ip_address(value)
+    mapped = getattr(found, "ipv4_mapped", None)
+    return f"::ffff:{mapped}" if mapped else str(found)
 
 
 def names(certificate):
     """The names of a peer, as `dns:`, `ip:` and `uri:` texts. [ID-10]"""
     found, r = [], certificate.extension(SAN)
-    for kind, value in general_names(r.into(SEQUENCE)) if r else ():
-        try:
-            found += {2: lambda: ["dns:" + value.decode("ascii")], 6: lambda: ["uri:" + value.decode("ascii")],
-                      7: lambda: ["ip:" + str(ipaddress.ip_address(value))]}.get(kind, list)()
-        except ValueError:
-            raise Damaged("a name") from None
+    entries = list(general_names(r.into(SEQUENCE))) if r else []
+    if r:
+        r.end()
+    for kind, value in entries:
+        if kind in (2, 6):
+            if any(byte >= 0x80 for byte in value):
+                raise Damaged("a name")
+            text = value.decode("ascii")
+            if kind == 2 and is_dns(text):
+                found.append("dns:" + text)
+            elif kind == 6 and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", text):
+                found.append("uri:" + text)
+        elif kind == 7 and len(value) in (4, 16):
+            found.append("ip:" + address(value))
     return found
 
 
@@ -231,6 +257,8 @@ def covers(own, wanted):
     if kind != "dns" or not wanted.startswith("dns:"):
         return own == wanted
     value, wanted = (x.lower().removesuffix(".") for x in (value, wanted[4:]))
+    if "*" in wanted:
+        return False
     if not value.startswith("*."):
         return value == wanted
     label, dot, rest = wanted.partition(".")
@@ -262,7 +290,7 @@ def name_of(text):
     if "://" in text:
         return "uri:" + text
     try:
-        return "ip:" + str(ipaddress.ip_address(text))
+        return "ip:" + address(text)
     except ValueError:
         return "dns:" + text
 
