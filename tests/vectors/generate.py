@@ -826,14 +826,15 @@ def negative_chains(add_):
         return lambda k: certs.seq(certs.seq(certs.oid(oid), *parameters), certs.bits(k.public() if key is None else key(k), unused))
 
     def built(version=certs.tlv(0xA0, certs.integer(2)), serial=certs.integer(7), begin=certs.time(certs.FROM), extensions=certs.seq(*certs.LEAF),
-              more=b"", signature=None, after=b""):
+              more=b"", signature=None, after=b"", subject=certs.name("Leaf")):
         """A leaf of the root, of these parts."""
         def make(k, c, d):
-            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), certs.name("Leaf"),
+            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), subject,
                             k.spki(), certs.tlv(0xA3, extensions), more)
             return field(certs.seq(tbs, root.key.algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
         return make
 
+    rdn = lambda *parts: certs.seq(certs.tlv(0x31, certs.seq(*parts)))
     san = lambda value: built(extensions=certs.seq(*certs.LEAF, certs.extension("2.5.29.17", value)))
     shapes = {  # tag, what: from the key, a right leaf and its one issuer, to credential_data
         ("ID-4", "a raw key of 32 bytes as a chain"): lambda k, c, d: k.public(),
@@ -870,6 +871,10 @@ def negative_chains(add_):
         ("ID-4", "an extension has a surplus element"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.octets(b"\5\0"), certs.octets()))),
         ("ID-4", "the part that is signed has a surplus element"): built(more=certs.integer(1)),
         ("ID-4", "an element after the signature"): built(after=certs.integer(1)),
+        ("ID-4", "an attribute of the subject without a value"): built(subject=rdn(certs.oid("2.5.4.3"))),
+        ("ID-4", "an attribute of the subject without a type"): built(subject=rdn(certs.tlv(0x0C, b"Leaf"))),
+        ("ID-4", "an attribute of the subject with a surplus element"): built(subject=rdn(certs.oid("2.5.4.3"), certs.tlv(0x0C, b"Leaf"), certs.integer(1))),
+        ("ID-4", "a directory name in the subjectAltName that is none"): san(certs.seq(certs.tlv(0xA4, certs.seq(certs.tlv(0x31, certs.seq(certs.integer(1))))))),
         ("ID-4", "a subjectAltName that is no SEQUENCE"): san(certs.octets(certs.alt("dns:a.example"))),
         ("ID-4", "a subjectAltName with a byte after it"): san(certs.seq(certs.alt("dns:a.example")) + b"\0"),
         ("ID-4", "a subjectAltName that is cut by one byte"): san(certs.seq(certs.alt("dns:a.example"))[:-1]),

@@ -169,6 +169,8 @@ def by_authorities(c):
         p = Party("Root", Ed25519("Root"), extensions=(basic(True, length), CA[1]))
         q = Party("Between", Ed25519("Between"), p)
         c.by_ca(f"an intermediate below a root whose path length is {length}", [leaf(q), q], [p], reason)
+    p = Party("Between", Ed25519("Between"), root, extensions=(basic(True, 256), CA[1]))
+    c.by_ca("an intermediate whose path length is 256", [leaf(p), p], [root])
     p = Party("Between", Ed25519("Between"), root, extensions=(basic(True, 0), CA[1]))
     c.by_ca("a leaf below an intermediate whose path length is 0", [leaf(p), p], [root])
     c.by_ca("a path length of 1 in the chain's third certificate is passed by the fourth", [leaf(x := Party("Third", Ed25519("Third"), y := Party(
@@ -215,6 +217,7 @@ def by_authorities(c):
         c.by_ca(f"{what} that is critical", [leaf(root, extensions=(*LEAF, extension(identifier, value, True)))], [root], "unknown critical extension")
         p = Party("Between", Ed25519("Between"), root, extensions=(*CA, extension(identifier, value, True)))
         c.by_ca(f"{what} that is critical, of the intermediate", [leaf(p), p], [root], "unknown critical extension")
+    c.by_ca("an extension whose identifier begins with 2.999", [leaf(root, extensions=(*LEAF, extension("2.999.1", b"\5\0")))], [root])
     c.by_ca("an extended key usage that can't be parsed", [leaf(root, extensions=(LEAF[0], extension("2.5.29.37", b"\5\0")))], [root], "damaged extension")
     p = Party("Between", Ed25519("Between"), root, extensions=(*CA, extension("2.5.29.30", b"\5\0", True)))
     c.by_ca("name constraints that can't be parsed", [leaf(p, "dns:example.org"), p], [root], "damaged extension")
@@ -329,6 +332,7 @@ def by_authorities(c):
     bad = "bad revocation list"
     c.by_ca("a list of version 1", [one], [root], bad, crls=[root.revoke(stranger, version=1)])
     c.by_ca("a delta list", [one], [root], bad, crls=[root.revoke(stranger, extensions=[extension("2.5.29.27", certs.integer(1), True)])])
+    c.by_ca("a delta list that does not say so critically", [one], [root], bad, crls=[root.revoke(stranger, extensions=[extension("2.5.29.27", certs.integer(1))])])
     c.by_ca("a list with an unknown critical extension", [one], [root], bad, crls=[root.revoke(stranger, extensions=[strange])])
     c.by_ca("an indirect list", [one], [root], bad, crls=[root.revoke(stranger, extensions=[extension("2.5.29.28", certs.seq(certs.tlv(0x84, b"\xff")), True)])])
     c.by_ca("the list's signature is wrong", [one], [root], "bad revocation list", crls=[root.revoke(stranger, edit=flip_last)])
@@ -365,6 +369,12 @@ def by_authorities(c):
         "ip:192.0.2.7": False, "uri:spiffe://example.org/a": False, "dns:_db.example.org": True, "dns:db-1.example.org": True,
         "dns:DB-1.Example.Org.": True, "uri:urn:uuid:00000000-0000-4000-8000-000000000001": True, "uri:URN:uuid:00000000-0000-4000-8000-000000000001": False,
         "ip:::ffff:192.0.2.9": True, "ip:192.0.2.9": False, "dns:localhost": True, "dns:LOCALHOST.": True})
+    other = lambda kind: certs.tlv(0xA0, certs.oid(kind), certs.tlv(0xA0, certs.tlv(0x0C, b"x")))
+    for what, entry in {"an otherName": other("1.2.3"), "an otherName whose type has an arc of 2^32 or more": other(SUCCESSION),
+                        "a registeredID": certs.alt("id:1.2.3"), "a registeredID with an arc of 2^32 or more": certs.alt("id:" + SUCCESSION),
+                        "an ediPartyName": certs.tlv(0xA5, certs.tlv(0xA1, certs.tlv(0x0C, b"x"))), "an x400Address": certs.tlv(0xA3, certs.seq())}.items():
+        mixed = leaf(root, extensions=(*LEAF, extension("2.5.29.17", certs.seq(entry, certs.alt("dns:a.example")))))
+        c.by_ca(f"{what} is passed over", [mixed], [root], role="responder", tag="ID-10", names={"dns:a.example": True})
     stars = leaf(root, "dns:*.cluster.example.org", "dns:*.example.org.", "dns:*.net")
     c.by_ca("a star is one label, and none of the expected name", [stars], [root], role="responder", tag="ID-10", names={
         "dns:*.cluster.example.org": False, "dns:*.example.org": False, "dns:a.example.org": True, "dns:a.example.org.": True, "dns:cluster.example.org": True,

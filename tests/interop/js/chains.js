@@ -5,7 +5,7 @@ import crypto from 'node:crypto';
 import net from 'node:net';
 
 const MAX_CERTIFICATES = 8;
-const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE] = [1, 2, 3, 4, 6, 0x17, 0x18, 0x30];
+const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET] = [1, 2, 3, 4, 6, 0x17, 0x18, 0x30, 0x31];
 const ED25519 = '1.3.101.112';
 const [BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS] = [19, 15, 37, 17, 30].map((n) => `2.5.29.${n}`);
 // An extended key usage with the purpose of a succession alone.
@@ -134,6 +134,21 @@ function walk(data) {
   }
 }
 
+// Relative names, each of them attributes with a type and a value.
+function checkName(r) {
+  for (const names = r.into(); names.more;) {
+    const attributes = names.into(SET);
+    sound(attributes.more, 'a relative name without attributes');
+    while (attributes.more) {
+      const attribute = attributes.into();
+      attribute.oid();
+      walk(attribute.element().whole);
+      attribute.end();
+    }
+  }
+  r.end();
+}
+
 // The identifier and, as they stand, its parameters.
 function algorithm(r) {
   const a = r.into();
@@ -188,8 +203,8 @@ export class Certificate {
     [this.notBefore, this.notAfter] = [validity.time(), validity.time()];
     validity.end();
     this.subject = r.whole(SEQUENCE);
-    walk(this.issuer);
-    walk(this.subject);
+    checkName(new Der(this.issuer));
+    checkName(new Der(this.subject));
     this.spki = r.whole(SEQUENCE);
     const s = new Der(this.spki).into();
     this.keyAlgorithm = algorithm(s);
@@ -204,6 +219,14 @@ export class Certificate {
 
   extension(oid) { return this.extensions.has(oid) ? new Der(this.extensions.get(oid).value) : null; }
 
+  // What the SEQUENCE has that the extension is.
+  content(oid) {
+    const r = this.extension(oid);
+    const inner = r?.into() ?? null;
+    r?.end();
+    return inner;
+  }
+
   // The 32 bytes of its Ed25519 key, or null [ID-6].
   get ed25519() {
     const right = this.keyAlgorithm.oid === ED25519 && this.keyAlgorithm.parameters === '' && this.key.length === 256;
@@ -214,8 +237,17 @@ export class Certificate {
 const GENERAL_NAMES = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 function* generalNames(r) {
   while (r.more) {
-    const { tag, content } = r.element();
+    const { tag, content, whole } = r.element();
     sound(GENERAL_NAMES.includes(tag), 'a general name');
+    if (tag === 0xa0) {                       // an otherName
+      const other = new Der(content);
+      other.oid();
+      walk(other.expect(0xa0));
+      other.end();
+    } else if (tag === 0xa4) checkName(new Der(content));
+    else if (tag & 0x20) walk(content);
+    else if (tag === 0x88) new Der(Buffer.concat([Buffer.of(OID), whole.subarray(1)])).oid();
+    else if (tag !== 0x87) ascii(content);
     yield { kind: tag & 0x1f, value: content };
   }
 }
@@ -242,10 +274,8 @@ const ascii = (bytes) => {
 
 // The names of a peer, as `dns:`, `ip:` and `uri:` texts [ID-10].
 export function namesOf(certificate) {
-  const r = certificate.extension(SAN);
-  if (!r) return [];
-  const entries = [...generalNames(r.into())];
-  r.end();
+  const r = certificate.content(SAN);
+  const entries = r ? [...generalNames(r)] : [];
   const texts = {
     2: (v) => (/^(\*\.)?[\w-]+(\.[\w-]+)*\.?$/.test(ascii(v)) ? [`dns:${ascii(v)}`] : []),
     6: (v) => (/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(ascii(v)) ? [`uri:${ascii(v)}`] : []),
@@ -319,7 +349,9 @@ function verifies(strict, spki, { oid, parameters }, signature, data) {
   const s = new Der(spki).into();
   const key = algorithm(s);
   if (oid === ED25519) {
-    return parameters === '' && key.oid === oid && key.parameters === '' && signature.length === 64 && strict(s.bits().data, data, signature);
+    const right = parameters === '' && sameAlgorithm(key, { oid, parameters }) && signature.length === 64;
+    const { data: bytes, length } = s.bits();
+    return right && length === 256 && strict(bytes, data, signature);
   }
   const [type, hash] = HASHES[oid] ?? [];
   try {
@@ -334,11 +366,12 @@ function mayBeUsed(certificate, bit) {
   const r = certificate.extension(KEY_USAGE);
   if (!r) return true;
   const { data, length } = r.bits();
+  r.end();
   return bit < length && (data[bit >> 3] >> (7 - bit % 8) & 1) === 1;
 }
 
 function purposes(certificate) {
-  const r = certificate.extension(EXTENDED)?.into();
+  const r = certificate.content(EXTENDED);
   if (!r) return null;
   const found = [];
   while (r.more) found.push(r.oid());
@@ -346,9 +379,11 @@ function purposes(certificate) {
 }
 
 function basic(certificate) {
-  const r = certificate.extension(BASIC)?.into();
+  const r = certificate.content(BASIC);
   const ca = r?.next === BOOLEAN && r.boolean();
-  return { ca, length: r?.more ? r.number() : Infinity };
+  const length = r?.more ? r.number() : Infinity;
+  r?.end();
+  return { ca, length };
 }
 
 const [DNS, DIRECTORY, ADDRESS] = [2, 4, 7];
@@ -360,6 +395,8 @@ function within(kind, name, base) {
     case DNS: return below(lower(name).replace(/\.$/, ''), lower(base));
     case ADDRESS: {
       const size = base.length / 2;
+      const ones = [...base.subarray(size)].map((b) => b.toString(2).padStart(8, '0')).join('');
+      sound([4, 16].includes(size) && !ones.includes('01'), 'a range of addresses');
       return name.length === size && name.every((b, i) => ((b ^ base[i]) & base[size + i]) === 0);
     }
     default: throw new Refused('name constraint');   // a constraint that nobody here can keep
@@ -368,15 +405,18 @@ function within(kind, name, base) {
 
 function* subtrees(r) {
   while (r?.more) {
-    const { tag, content } = r.into().element();
+    const subtree = r.into();
+    const { tag, content } = subtree.element();
+    subtree.end();
     yield { kind: tag & 0x1f, base: content };
   }
 }
 
 function checkConstraints(issuer, path) {
-  const r = issuer.extension(CONSTRAINTS)?.into();
+  const r = issuer.content(CONSTRAINTS);
   if (!r) return;
   const [permitted, excluded] = [0xa0, 0xa1].map((tag) => [...subtrees(r.optional(tag))]);
+  r.end();
   for (const certificate of path) {
     const subject = new Der(certificate.subject).expect(SEQUENCE);
     const san = certificate.extension(SAN);
@@ -404,15 +444,19 @@ export class RevocationList {
       this.serials.add(entry.integer());
       entry.time();
       if (entry.more) bear(extensions(entry), [], 'bad revocation list');
+      entry.end();
     }
     const wrapped = r.optional(0xa0);
-    // Neither a delta list nor an indirect one.
-    if (wrapped) bear(extensions(wrapped), LIST, 'bad revocation list');
+    const found = wrapped ? extensions(wrapped) : new Map();
+    need(!found.has(DELTA), 'bad revocation list');
+    bear(found, LIST, 'bad revocation list');   // an indirect list has a critical one
+    wrapped?.end();
     r.end();
   }
 }
 
 const KNOWN = [BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS];
+const DELTA = '2.5.29.27';
 const LIST = ['2.5.29.20', '2.5.29.35'];   // cRLNumber, authorityKeyIdentifier
 function bear(found, known, reason) {
   for (const [oid, { critical }] of found) need(!critical || known.includes(oid), reason);

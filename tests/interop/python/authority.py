@@ -14,7 +14,7 @@ PURPOSES = {"initiator": "1.3.6.1.5.5.7.3.2", "responder": "1.3.6.1.5.5.7.3.1"} 
 SUCCESSION_ONLY = bytes.fromhex("301606146982fce6eaa8d3a0e2b8978aa69fa3e6f9a9a762")  # an extended key usage
 MAX_SUCCESSION = 367 * 86400
 MAX_BETWEEN = 6
-LIST_NUMBER, AUTHORITY_KEY = "2.5.29.20", "2.5.29.35"
+LIST_NUMBER, DELTA, AUTHORITY_KEY = "2.5.29.20", "2.5.29.27", "2.5.29.35"
 DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN = 0, 5, 6
 HASHES = {"1.2.840.113549.1.1.11": SHA256, "1.2.840.113549.1.1.12": SHA384, "1.2.840.113549.1.1.13": SHA512,
           "1.2.840.10045.4.3.2": SHA256, "1.2.840.10045.4.3.3": SHA384, "1.2.840.10045.4.3.4": SHA512}
@@ -33,7 +33,8 @@ def verifies(spki, algorithm, signature, data):
     """Ed25519 strictly [HS-19]."""
     if algorithm == (chains.ED25519, b""):
         s = Der(spki).into(chains.SEQUENCE)
-        return chains.algorithm(s) == algorithm and len(signature) == 64 and cs.verify_strict(s.bits()[0], data, signature)
+        right, (key, length) = chains.algorithm(s) == algorithm, s.bits()
+        return right and length == 256 and len(signature) == 64 and cs.verify_strict(key, data, signature)
     digest = HASHES.get(algorithm[0])
     try:
         key = load_der_public_key(spki)
@@ -54,6 +55,7 @@ def key_usage(certificate, bit):
     if not r:
         return True
     data, length = r.bits()
+    r.end()
     return bit < length and bool(data[bit // 8] >> 7 - bit % 8 & 1)
 
 
@@ -62,9 +64,10 @@ def purposes(certificate):
     r = certificate.extension(EXTENDED)
     if not r:
         return None
-    found, r = [], r.into(chains.SEQUENCE)
-    while r.more():
-        found.append(r.oid())
+    found, purposes = [], r.into(chains.SEQUENCE)
+    r.end()
+    while purposes.more():
+        found.append(purposes.oid())
     return found
 
 
@@ -73,7 +76,8 @@ def basic(certificate):
     r = certificate.extension(BASIC)
     if not r:
         return False, None
-    r = r.into(chains.SEQUENCE)
+    whole, r = r, r.into(chains.SEQUENCE)
+    whole.end()
     ca = r.peek() == chains.BOOLEAN and r.boolean()
     length = r.integer() if r.more() else None
     r.end()
@@ -93,9 +97,14 @@ def below(host, base):
 def within(kind, name, base):
     """Whether a name lies in a subtree. Of other kinds than these a constraint can't be kept."""
     if kind == DNS:
-        return below(name.decode("ascii"), base.decode("ascii"))
+        if not (name + base).isascii():
+            raise chains.Damaged("a name")
+        return below(name.decode(), base.decode())
     if kind == IP:
         size = len(base) // 2
+        mask = int.from_bytes(base[size:], "big")
+        if len(base) not in (8, 32) or -mask % (1 << 8 * size) & mask != (-mask % (1 << 8 * size)):
+            raise chains.Damaged("a range of addresses")
         return len(name) == size and all((a ^ b) & m == 0 for a, b, m in zip(name, base[:size], base[size:]))
     raise Refused("name constraint")
 
@@ -120,7 +129,8 @@ def check_constraints(issuer, below_it):
     r = issuer.extension(CONSTRAINTS)
     if not r:
         return
-    r = r.into(chains.SEQUENCE)
+    whole, r = r, r.into(chains.SEQUENCE)
+    whole.end()
     permitted, excluded = (list(subtrees(side)) if side else [] for side in (r.optional(0xA0), r.optional(0xA1)))
     r.end()
     for certificate in below_it:
@@ -155,8 +165,11 @@ class RevocationList:
             self.serials.add(e.integer())
             e.time()
             known(chains.extensions(e) if e.peek() == chains.SEQUENCE else {}, ())
+            e.end()
         wrapped = r.optional(0xA0)
-        known(chains.extensions(wrapped) if wrapped else {}, (LIST_NUMBER, AUTHORITY_KEY))  # no delta list, no indirect one
+        found = chains.extensions(wrapped) if wrapped else {}
+        need(DELTA not in found, "bad revocation list")
+        known(found, (LIST_NUMBER, AUTHORITY_KEY))  # an indirect list has a critical one
         r.end()
 
 

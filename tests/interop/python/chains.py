@@ -7,7 +7,7 @@ import string
 
 MAX_CERTIFICATES = 8
 ED25519, SAN = "1.3.101.112", "2.5.29.17"
-INTEGER, BOOLEAN, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE = 2, 1, 3, 4, 6, 0x17, 0x18, 0x30
+INTEGER, BOOLEAN, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 2, 1, 3, 4, 6, 0x17, 0x18, 0x30, 0x31
 
 
 class Damaged(ValueError):
@@ -115,8 +115,23 @@ class Der:
         return int(value.timestamp())
 
 
+def check_name(r):
+    """A name is relative names, each of them attributes with a type and a value; they are only compared."""
+    names = r.into(SEQUENCE)
+    while names.more():
+        attributes = names.into(SET)
+        if not attributes.more():
+            raise Damaged("a relative name without attributes")
+        while attributes.more():
+            attribute = attributes.into(SEQUENCE)
+            attribute.oid()
+            walk(attribute.element()[2])
+            attribute.end()
+    r.end()
+
+
 def walk(data):
-    """Whether everything inside is made of elements: for names, of which nothing else is looked at."""
+    """Whether everything inside is made of elements."""
     r = Der(data)
     while r.more():
         tag, content, _ = r.element()
@@ -179,8 +194,8 @@ class Certificate:
         self.not_before, self.not_after = validity.time(), validity.time()
         validity.end()
         self.subject = r.whole(SEQUENCE)
-        walk(self.issuer)
-        walk(self.subject)
+        check_name(Der(self.issuer))
+        check_name(Der(self.subject))
         self.spki = r.whole(SEQUENCE)
         s = Der(self.spki).into(SEQUENCE)
         self.key_algorithm = algorithm(s)
@@ -211,9 +226,22 @@ GENERAL_NAMES = 0xA0, 0x81, 0x82, 0xA3, 0xA4, 0xA5, 0x86, 0x87, 0x88
 def general_names(r):
     """(kind, value) for each; the kind is the number of the alternative in RFC 5280, section 4.2.1.6."""
     while r.more():
-        tag, content, _ = r.element()
+        tag, content, whole = r.element()
         if tag not in GENERAL_NAMES:
             raise Damaged("a general name")
+        if tag == 0xA0:  # an otherName
+            other = Der(content)
+            other.oid()
+            walk(other.expect(0xA0))
+            other.end()
+        elif tag == 0xA4:
+            check_name(Der(content))
+        elif tag & 0x20:
+            walk(content)
+        elif tag == 0x88:
+            Der(b"\6" + whole[1:]).oid()
+        elif tag != 0x87 and not content.isascii():
+            raise Damaged("a name")
         yield tag & 0x1F, content
 
 
@@ -239,8 +267,6 @@ def names(certificate):
         r.end()
     for kind, value in entries:
         if kind in (2, 6):
-            if any(byte >= 0x80 for byte in value):
-                raise Damaged("a name")
             text = value.decode("ascii")
             if kind == 2 and is_dns(text):
                 found.append("dns:" + text)
