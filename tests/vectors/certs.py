@@ -52,8 +52,12 @@ def name(common): return seq() if common == "" else seq(tlv(0x31, seq(oid("2.5.4
 
 
 def alt(text):
-    """A general name: `dns:`, `ip:` (also a range, as name constraints have it), `uri:`, `email:`, or `dn:`."""
+    """A general name: `dns:`, `ip:` (also a range, as name constraints have it, or bytes after `#`), `uri:`, `email:`, `dn:`, or `id:`."""
     kind, _, value = text.partition(":")
+    if kind == "id":
+        return bytes([0x88]) + oid(value)[1:]
+    if value.startswith("#"):
+        return tlv(0x87, bytes.fromhex(value[1:]))
     if kind == "ip":
         net = ipaddress.ip_network(value)
         return tlv(0x87, net.network_address.packed, net.netmask.packed if "/" in value else b"")
@@ -142,22 +146,23 @@ class Party:
     """A key with a name, and its certificate."""
 
     def __init__(self, subject, key, issuer=None, *, label=None, extensions=CA, valid=(FROM, UNTIL), signer=None, spki=None, edit=None,
-                 issuer_name=None):
-        """issuer: a Party, or None for a certificate signed by itself. signer: whose key really signs. edit: what becomes of the signature."""
+                 issuer_name=None, version=3, outside=None):
+        """issuer: a Party, or None for a certificate signed by itself. signer: whose key really signs. edit: what becomes of the signature.
+        outside: the algorithm that stands beside the signature."""
         self.subject, self.key, issuer = subject, key, issuer or self
         issuer_key = (signer or issuer).key
         self.serial = int.from_bytes(derive("serial " + (label or subject), 16), "big") >> 1
-        tbs = seq(tlv(0xA0, integer(2)), integer(self.serial), issuer_key.algorithm, name(issuer_name or issuer.subject),
+        tbs = seq(tlv(0xA0, integer(version - 1)) if version > 1 else b"", integer(self.serial), issuer_key.algorithm, name(issuer_name or issuer.subject),
                   seq(*map(time, valid)), name(subject), spki or key.spki(), tlv(0xA3, seq(*extensions)) if extensions else b"")
         signature = issuer_key.sign(tbs)
-        self.der = seq(tbs, issuer_key.algorithm, bits(edit(signature) if edit else signature))
+        self.der = seq(tbs, outside or issuer_key.algorithm, bits(edit(signature) if edit else signature))
 
-    def revoke(self, *certificates, valid=(FROM, UNTIL), key=None, edit=None):
+    def revoke(self, *certificates, valid=(FROM, UNTIL), key=None, edit=None, extensions=(), version=2):
         """A revocation list (RFC 5280, section 5.1) by this issuer."""
         key = key or self.key
         entries = seq(*(seq(integer(c.serial), time(FROM)) for c in certificates)) if certificates else b""
-        numbered = tlv(0xA0, seq(extension("2.5.29.35", seq(tlv(0x80, hashlib.sha1(self.key.spki()).digest()))), extension("2.5.29.20", integer(1))))
-        tbs = seq(integer(1), key.algorithm, name(self.subject), *map(time, valid), entries, numbered)
+        numbered = tlv(0xA0, seq(extension("2.5.29.35", seq(tlv(0x80, hashlib.sha1(self.key.spki()).digest()))), extension("2.5.29.20", integer(1)), *extensions))
+        tbs = seq(*[integer(1)] * (version > 1), key.algorithm, name(self.subject), *map(time, valid), entries, numbered if version > 1 else b"")
         signature = key.sign(tbs)
         return seq(tbs, key.algorithm, bits(edit(signature) if edit else signature))
 

@@ -2,6 +2,7 @@
 Every case is run through countersign.py again, from the values in the case alone, before it is written or compared."""
 import argparse
 import base64
+import datetime
 import hashlib
 import json
 import pathlib
@@ -270,6 +271,9 @@ def handshakes():
     ]
 
 
+YEAR = (datetime.datetime(2026, 1, 1), datetime.datetime(2027, 1, 1))
+
+
 def leaf(key, issuer, subject="Leaf", *names, extensions=certs.LEAF, **options):
     return certs.Party(subject, key, issuer, extensions=(*extensions, *([certs.alt_names(*names)] if names else [])), **options)
 
@@ -318,7 +322,7 @@ def certified_handshakes(both):
         handshake_case("X.509, a certificate signed by its own key, which is no CA", flags=["x509"], records=both,
                        chain={"r": lambda k: certs.chain(leaf(k, None, "Alone", "dns:alone"))}),
         handshake_case("X.509, the succession of a key", flags=["x509"], records=both, chain={"i": lambda k: certs.chain(
-            leaf(k, other, "New", extensions=(certs.key_usage(certs.DIGITAL_SIGNATURE), certs.extended(certs.SUCCESSION))), other)}),
+            leaf(k, other, "New", extensions=(certs.key_usage(certs.DIGITAL_SIGNATURE), certs.extended(certs.SUCCESSION)), valid=YEAR), other)}),
         handshake_case("X.509, refused as not trusted, with a text", flags=["x509", "refused"], refused="certificate expired".encode(), chain={
             "i": lambda k: certs.chain(leaf(k, root, "Client", "uri:spiffe://example.org/client")),
             "r": lambda k: certs.chain(leaf(k, root, "Server", "dns:db.example.org"))}),
@@ -822,14 +826,16 @@ def negative_chains(add_):
         return lambda k: certs.seq(certs.seq(certs.oid(oid), *parameters), certs.bits(k.public() if key is None else key(k), unused))
 
     def built(version=certs.tlv(0xA0, certs.integer(2)), serial=certs.integer(7), begin=certs.time(certs.FROM), extensions=certs.seq(*certs.LEAF),
-              more=b"", signature=None, after=b""):
+              more=b"", signature=None, after=b"", subject=certs.name("Leaf")):
         """A leaf of the root, of these parts."""
         def make(k, c, d):
-            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), certs.name("Leaf"),
+            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), subject,
                             k.spki(), certs.tlv(0xA3, extensions), more)
             return field(certs.seq(tbs, root.key.algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
         return make
 
+    rdn = lambda *parts: certs.seq(certs.tlv(0x31, certs.seq(*parts)))
+    san = lambda value: built(extensions=certs.seq(*certs.LEAF, certs.extension("2.5.29.17", value)))
     shapes = {  # tag, what: from the key, a right leaf and its one issuer, to credential_data
         ("ID-4", "a raw key of 32 bytes as a chain"): lambda k, c, d: k.public(),
         ("ID-4", "one byte"): lambda k, c, d: b"\0",
@@ -865,6 +871,16 @@ def negative_chains(add_):
         ("ID-4", "an extension has a surplus element"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.octets(b"\5\0"), certs.octets()))),
         ("ID-4", "the part that is signed has a surplus element"): built(more=certs.integer(1)),
         ("ID-4", "an element after the signature"): built(after=certs.integer(1)),
+        ("ID-4", "an attribute of the subject without a value"): built(subject=rdn(certs.oid("2.5.4.3"))),
+        ("ID-4", "an attribute of the subject without a type"): built(subject=rdn(certs.tlv(0x0C, b"Leaf"))),
+        ("ID-4", "an attribute of the subject with a surplus element"): built(subject=rdn(certs.oid("2.5.4.3"), certs.tlv(0x0C, b"Leaf"), certs.integer(1))),
+        ("ID-4", "a directory name in the subjectAltName that is none"): san(certs.seq(certs.tlv(0xA4, certs.seq(certs.tlv(0x31, certs.seq(certs.integer(1))))))),
+        ("ID-4", "a subjectAltName that is no SEQUENCE"): san(certs.octets(certs.alt("dns:a.example"))),
+        ("ID-4", "a subjectAltName with a byte after it"): san(certs.seq(certs.alt("dns:a.example")) + b"\0"),
+        ("ID-4", "a subjectAltName that is cut by one byte"): san(certs.seq(certs.alt("dns:a.example"))[:-1]),
+        ("ID-4", "a name that reaches beyond the subjectAltName"): san(certs.tlv(0x30, b"\x82\x0aa.example")),
+        ("ID-4", "an entry of the subjectAltName that is an OCTET STRING"): san(certs.seq(certs.octets(b"a.example"))),
+        ("ID-4", "a dNSName with the tag of one that is constructed"): san(certs.seq(certs.tlv(0xA2, certs.tlv(0x16, b"a.example")))),
         ("ID-4", "no signature"): built(signature=b""),
         ("ID-4", "a signature that is no BIT STRING"): built(signature=certs.octets(bytes(64))),
         ("ID-5", "9 certificates"): lambda k, c, d: chains.join(certs.chain(leaf(k, steps[-1]), *steps[:0:-1])),

@@ -5,10 +5,13 @@ import crypto from 'node:crypto';
 import net from 'node:net';
 
 const MAX_CERTIFICATES = 8;
-const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE] = [1, 2, 3, 4, 6, 0x17, 0x18, 0x30];
+const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET] = [1, 2, 3, 4, 6, 0x17, 0x18, 0x30, 0x31];
 const ED25519 = '1.3.101.112';
 const [BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS] = [19, 15, 37, 17, 30].map((n) => `2.5.29.${n}`);
-const SUCCESSION = '2.25.253087246232178436914573861472214602722';
+// An extended key usage with the purpose of a succession alone.
+const SUCCESSION = '301606146982fce6eaa8d3a0e2b8978aa69fa3e6f9a9a762';
+const MAX_SUCCESSION = 367 * 86400;
+const MAX_BETWEEN = 6;
 const PURPOSE = { initiator: '1.3.6.1.5.5.7.3.2', responder: '1.3.6.1.5.5.7.3.1' };       // clientAuth, serverAuth
 const [DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN] = [0, 5, 6];
 const HASHES = { '1.2.840.113549.1.1.11': ['rsa', 'sha256'], '1.2.840.113549.1.1.12': ['rsa', 'sha384'],
@@ -131,6 +134,21 @@ function walk(data) {
   }
 }
 
+// Relative names, each of them attributes with a type and a value.
+function checkName(r) {
+  for (const names = r.into(); names.more;) {
+    const attributes = names.into(SET);
+    sound(attributes.more, 'a relative name without attributes');
+    while (attributes.more) {
+      const attribute = attributes.into();
+      attribute.oid();
+      walk(attribute.element().whole);
+      attribute.end();
+    }
+  }
+  r.end();
+}
+
 // The identifier and, as they stand, its parameters.
 function algorithm(r) {
   const a = r.into();
@@ -177,6 +195,7 @@ export class Certificate {
     const number = version?.number();
     version?.end();
     sound(number === undefined || number === 1 || number === 2, 'a version');
+    this.version = 1 + (number ?? 0);
     this.serial = r.integer();
     this.inner = algorithm(r);
     this.issuer = r.whole(SEQUENCE);
@@ -184,8 +203,8 @@ export class Certificate {
     [this.notBefore, this.notAfter] = [validity.time(), validity.time()];
     validity.end();
     this.subject = r.whole(SEQUENCE);
-    walk(this.issuer);
-    walk(this.subject);
+    checkName(new Der(this.issuer));
+    checkName(new Der(this.subject));
     this.spki = r.whole(SEQUENCE);
     const s = new Der(this.spki).into();
     this.keyAlgorithm = algorithm(s);
@@ -200,6 +219,14 @@ export class Certificate {
 
   extension(oid) { return this.extensions.has(oid) ? new Der(this.extensions.get(oid).value) : null; }
 
+  // What the SEQUENCE has that the extension is.
+  content(oid) {
+    const r = this.extension(oid);
+    const inner = r?.into() ?? null;
+    r?.end();
+    return inner;
+  }
+
   // The 32 bytes of its Ed25519 key, or null [ID-6].
   get ed25519() {
     const right = this.keyAlgorithm.oid === ED25519 && this.keyAlgorithm.parameters === '' && this.key.length === 256;
@@ -207,10 +234,20 @@ export class Certificate {
   }
 }
 
+const GENERAL_NAMES = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
 function* generalNames(r) {
   while (r.more) {
-    const { tag, content } = r.element();
-    sound(tag & 0x80, 'a general name');
+    const { tag, content, whole } = r.element();
+    sound(GENERAL_NAMES.includes(tag), 'a general name');
+    if (tag === 0xa0) {                       // an otherName
+      const other = new Der(content);
+      other.oid();
+      walk(other.expect(0xa0));
+      other.end();
+    } else if (tag === 0xa4) checkName(new Der(content));
+    else if (tag & 0x20) walk(content);
+    else if (tag === 0x88) new Der(Buffer.concat([Buffer.of(OID), whole.subarray(1)])).oid();
+    else if (tag !== 0x87) ascii(content);
     yield { kind: tag & 0x1f, value: content };
   }
 }
@@ -218,7 +255,7 @@ function* generalNames(r) {
 // RFC 5952.
 function addressText(bytes) {
   if (bytes.length === 4) return [...bytes].join('.');
-  sound(bytes.length === 16, 'an address');
+  if (bytes.subarray(0, 12).toString('hex') === '00000000000000000000ffff') return `::ffff:${[...bytes.subarray(12)].join('.')}`;
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16));
   let best = [0, 1];
   for (let i = 0; i < 8; i++) {
@@ -237,9 +274,14 @@ const ascii = (bytes) => {
 
 // The names of a peer, as `dns:`, `ip:` and `uri:` texts [ID-10].
 export function namesOf(certificate) {
-  const r = certificate.extension(SAN);
-  const texts = { 2: (v) => [`dns:${ascii(v)}`], 6: (v) => [`uri:${ascii(v)}`], 7: (v) => [`ip:${addressText(v)}`] };
-  return r ? [...generalNames(r.into())].flatMap(({ kind, value }) => texts[kind]?.(value) ?? []) : [];
+  const r = certificate.content(SAN);
+  const entries = r ? [...generalNames(r)] : [];
+  const texts = {
+    2: (v) => (/^(\*\.)?[\w-]+(\.[\w-]+)*\.?$/.test(ascii(v)) ? [`dns:${ascii(v)}`] : []),
+    6: (v) => (/^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(ascii(v)) ? [`uri:${ascii(v)}`] : []),
+    7: (v) => (v.length === 4 || v.length === 16 ? [`ip:${addressText(v)}`] : []),
+  };
+  return entries.flatMap(({ kind, value }) => texts[kind]?.(value) ?? []);
 }
 
 // Whether the name `own` of a certificate is the `wanted` one [ID-10].
@@ -247,6 +289,7 @@ export function covers(own, wanted) {
   if (!own.startsWith('dns:') || !wanted.startsWith('dns:')) return own === wanted;
   const plain = (name) => name.slice(4).replace(/[A-Z]/g, (c) => c.toLowerCase()).replace(/\.$/, '');
   const [a, b] = [plain(own), plain(wanted)];
+  if (b.includes('*')) return false;
   if (!a.startsWith('*.')) return a === b;
   const dot = b.indexOf('.');
   return dot > 0 && b.slice(dot + 1) === a.slice(2) && a.slice(2).includes('.');
@@ -290,7 +333,11 @@ export function fromPem(text) {
 export function nameOf(text) {
   if (text.includes('://')) return `uri:${text}`;
   if (net.isIPv4(text)) return `ip:${text}`;
-  return net.isIPv6(text) ? `ip:${new URL(`http://[${text}]`).hostname.slice(1, -1)}` : `dns:${text}`;
+  if (!net.isIPv6(text)) return `dns:${text}`;
+  const groups = new URL(`http://[${text}]`).hostname.slice(1, -1).split('::').map((part) => part.split(':').filter(Boolean));
+  const missing = Array(8 - groups.flat().length).fill('0');
+  const all = groups.length === 2 ? [...groups[0], ...missing, ...groups[1]] : groups[0];
+  return `ip:${addressText(Buffer.from(all.map((g) => g.padStart(4, '0')).join(''), 'hex'))}`;
 }
 
 // ---- Decisions: null, or the class of the reason ----
@@ -302,7 +349,9 @@ function verifies(strict, spki, { oid, parameters }, signature, data) {
   const s = new Der(spki).into();
   const key = algorithm(s);
   if (oid === ED25519) {
-    return parameters === '' && key.oid === oid && key.parameters === '' && signature.length === 64 && strict(s.bits().data, data, signature);
+    const right = parameters === '' && sameAlgorithm(key, { oid, parameters }) && signature.length === 64;
+    const { data: bytes, length } = s.bits();
+    return right && length === 256 && strict(bytes, data, signature);
   }
   const [type, hash] = HASHES[oid] ?? [];
   try {
@@ -317,11 +366,12 @@ function mayBeUsed(certificate, bit) {
   const r = certificate.extension(KEY_USAGE);
   if (!r) return true;
   const { data, length } = r.bits();
+  r.end();
   return bit < length && (data[bit >> 3] >> (7 - bit % 8) & 1) === 1;
 }
 
 function purposes(certificate) {
-  const r = certificate.extension(EXTENDED)?.into();
+  const r = certificate.content(EXTENDED);
   if (!r) return null;
   const found = [];
   while (r.more) found.push(r.oid());
@@ -329,43 +379,44 @@ function purposes(certificate) {
 }
 
 function basic(certificate) {
-  const r = certificate.extension(BASIC)?.into();
+  const r = certificate.content(BASIC);
   const ca = r?.next === BOOLEAN && r.boolean();
-  return { ca, length: r?.more ? r.number() : Infinity };
+  const length = r?.more ? r.number() : Infinity;
+  r?.end();
+  return { ca, length };
 }
 
-const [DNS, DIRECTORY, URI, ADDRESS] = [2, 4, 6, 7];
-const below = (host, base, itself = true) => base === '' || (itself && host === base) || host.endsWith(`.${base}`);
+const [DNS, DIRECTORY, ADDRESS] = [2, 4, 7];
+const below = (host, base) => base === '' || host === base || host.endsWith(`.${base}`);
 
 function within(kind, name, base) {
   const lower = (b) => ascii(b).toLowerCase();
   switch (kind) {
     case DNS: return below(lower(name).replace(/\.$/, ''), lower(base));
-    case URI: {
-      const host = lower(name).split('://')[1]?.split('/')[0].split('@').at(-1).split(':')[0] ?? '';
-      return lower(base).startsWith('.') ? below(host, lower(base).slice(1), false) : host === lower(base);
-    }
     case ADDRESS: {
       const size = base.length / 2;
+      const ones = [...base.subarray(size)].map((b) => b.toString(2).padStart(8, '0')).join('');
+      sound([4, 16].includes(size) && !ones.includes('01'), 'a range of addresses');
       return name.length === size && name.every((b, i) => ((b ^ base[i]) & base[size + i]) === 0);
     }
-    case DIRECTORY: return name.subarray(0, base.length).equals(base);
-    default: throw new Refused('name constraint');
+    default: throw new Refused('name constraint');   // a constraint that nobody here can keep
   }
 }
 
 function* subtrees(r) {
   while (r?.more) {
-    const { tag, content } = r.into().element();
-    const kind = tag & 0x1f;
-    yield { kind, base: kind === DIRECTORY ? new Der(content).expect(SEQUENCE) : content };
+    const subtree = r.into();
+    const { tag, content } = subtree.element();
+    subtree.end();
+    yield { kind: tag & 0x1f, base: content };
   }
 }
 
 function checkConstraints(issuer, path) {
-  const r = issuer.extension(CONSTRAINTS)?.into();
+  const r = issuer.content(CONSTRAINTS);
   if (!r) return;
   const [permitted, excluded] = [0xa0, 0xa1].map((tag) => [...subtrees(r.optional(tag))]);
+  r.end();
   for (const certificate of path) {
     const subject = new Der(certificate.subject).expect(SEQUENCE);
     const san = certificate.extension(SAN);
@@ -382,22 +433,63 @@ export class RevocationList {
   constructor(der) {
     const { r, ...outside } = signed(der);
     Object.assign(this, outside);
-    if (r.next === INTEGER) r.integer();
+    need(r.next === INTEGER && r.number() === 1, 'bad revocation list');
     this.inner = algorithm(r);
     this.issuer = r.whole(SEQUENCE);
-    this.thisUpdate = r.time();
-    this.nextUpdate = r.next === UTC_TIME || r.next === GENERALIZED_TIME ? r.time() : null;
+    r.time();
+    this.nextUpdate = r.time();
     this.serials = new Set();
-    for (const entries = r.optional(SEQUENCE); entries?.more;) this.serials.add(entries.into().integer());
+    for (const entries = r.optional(SEQUENCE); entries?.more;) {
+      const entry = entries.into();
+      this.serials.add(entry.integer());
+      entry.time();
+      if (entry.more) bear(extensions(entry), [], 'bad revocation list');
+      entry.end();
+    }
     const wrapped = r.optional(0xa0);
-    if (wrapped) extensions(wrapped);
+    const found = wrapped ? extensions(wrapped) : new Map();
+    need(!found.has(DELTA), 'bad revocation list');
+    bear(found, LIST, 'bad revocation list');   // an indirect list has a critical one
+    wrapped?.end();
     r.end();
   }
 }
 
-const KNOWN = [BASIC, KEY_USAGE, EXTENDED, SAN];
+const KNOWN = [BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS];
+const DELTA = '2.5.29.27';
+const LIST = ['2.5.29.20', '2.5.29.35'];   // cRLNumber, authorityKeyIdentifier
+function bear(found, known, reason) {
+  for (const [oid, { critical }] of found) need(!critical || known.includes(oid), reason);
+}
 
-// strict(key, message, signature) verifies Ed25519 as [HS-19] asks.
+// What [ID-9] asks of any certificate, and of a leaf, that has nothing to do with its issuer.
+function checkItself(certificate) {
+  need(certificate.version === 3, 'version');
+  bear(certificate.extensions, KNOWN, 'unknown critical extension');
+}
+function checkTime(certificate, now) {
+  need(now >= certificate.notBefore, 'not yet valid');
+  need(now <= certificate.notAfter, 'expired');
+}
+function checkLeaf(leaf) {
+  need(!basic(leaf).ca, 'the leaf is a CA');
+  need(mayBeUsed(leaf, DIGITAL_SIGNATURE), 'key usage');
+}
+const isSigned = (strict, spki, thing) => sameAlgorithm(thing.algorithm, thing.inner)
+  && verifies(strict, spki, thing.algorithm, thing.signature, thing.tbs);
+
+// Null, or the class of the reason.
+function reasonOf(action) {
+  try {
+    action();
+    return null;
+  } catch (e) {
+    if (!(e instanceof Refused || e instanceof Damaged)) throw e;
+    return e instanceof Refused ? e.message : 'damaged extension';
+  }
+}
+
+// Throws `Refused` if a list is not to be loaded. strict(key, message, signature) verifies Ed25519 as [HS-19] asks.
 export class Authority {
   constructor(strict, cas, lists = [], stale = false) {
     Object.assign(this, { strict, stale, cas: cas.map((c) => new Certificate(c)), lists: lists.map((l) => new RevocationList(l)) });
@@ -409,43 +501,28 @@ export class Authority {
     for (const ca of this.cas) {
       for (let n = 1; n <= chain.length; n++) {
         if (!chain[n - 1].issuer.equals(ca.subject)) continue;
-        try {
-          this.#path(chain.slice(0, n), ca, role, now);
-          return null;
-        } catch (e) {
-          if (!(e instanceof Refused || e instanceof Damaged)) throw e;
-          reason = e instanceof Refused ? e.message : 'damaged extension';
-        }
+        reason = reasonOf(() => this.#path(chain.slice(0, n), ca, role, now));
+        if (!reason) return null;
       }
     }
     return reason;
   }
 
-  #signed(issuer, thing) {
-    return sameAlgorithm(thing.algorithm, thing.inner) && verifies(this.strict, issuer.spki, thing.algorithm, thing.signature, thing.tbs);
-  }
-
   #path(path, ca, role, now) {
     const issuers = [...path.slice(1), ca];
-    const [leaf] = path;
-    path.forEach((c, i) => need(this.#signed(issuers[i], c), 'bad signature'));
-    for (const c of [...path, ca]) {
-      need(now >= c.notBefore, 'not yet valid');
-      need(now <= c.notAfter, 'expired');
-    }
+    need(path.length - 1 <= MAX_BETWEEN, 'path length');
+    path.forEach((c, i) => need(isSigned(this.strict, issuers[i].spki, c), 'bad signature'));
+    for (const c of [...path, ca]) checkTime(c, now);
     issuers.forEach((issuer, below_) => {
       const b = basic(issuer);
       need(b.ca && mayBeUsed(issuer, KEY_CERT_SIGN), 'not a CA');
       need(below_ <= b.length, 'path length');
     });
-    need(!basic(leaf).ca, 'the leaf is a CA');
-    need(mayBeUsed(leaf, DIGITAL_SIGNATURE), 'key usage');
-    need(purposes(leaf)?.includes(PURPOSE[role]) ?? true, 'extended key usage');
-    [...path, ca].forEach((c, i) => {
-      for (const [oid, { critical }] of c.extensions) {
-        need(!critical || KNOWN.includes(oid) || (i > 0 && oid === CONSTRAINTS), 'unknown critical extension');
-      }
-    });
+    checkLeaf(path[0]);
+    for (const c of path) {
+      need(purposes(c)?.includes(PURPOSE[role]) ?? true, 'extended key usage');
+      checkItself(c);
+    }
     issuers.forEach((issuer, i) => checkConstraints(issuer, path.slice(0, i + 1)));
     if (this.lists.length > 0) path.forEach((c, i) => this.#revocation(c, issuers[i], now));
   }
@@ -453,21 +530,32 @@ export class Authority {
   #revocation(certificate, issuer, now) {
     const mine = this.lists.filter((l) => l.issuer.equals(certificate.issuer));
     need(mine.length > 0, 'no revocation list');
-    const right = mine.filter((l) => this.#signed(issuer, l) && mayBeUsed(issuer, CRL_SIGN));
+    const right = mine.filter((l) => isSigned(this.strict, issuer.spki, l) && mayBeUsed(issuer, CRL_SIGN));
     need(right.length > 0, 'bad revocation list');
     need(!right.some((l) => l.serials.has(certificate.serial)), 'revoked');
-    const fresh = (l) => l.thisUpdate <= now && l.nextUpdate !== null && now <= l.nextUpdate;
-    need(this.stale || right.some(fresh), 'revocation list out of date');
+    need(this.stale || right.some((l) => now < l.nextUpdate), 'revocation list out of date');
   }
 }
 
 // Null if the leaf is accepted in place of one of the pinned keys [ID-11] [ID-12].
 export function successionRefusal(strict, chain, pinned, now) {
   const [leaf, before] = chain;
-  const key = chain.length === 2 && purposes(leaf)?.includes(SUCCESSION) ? before.ed25519 : null;
+  const short = leaf.notAfter - leaf.notBefore <= MAX_SUCCESSION;
+  const use = leaf.extensions.get(EXTENDED)?.value.toString('hex');
+  const key = chain.length === 2 && use === SUCCESSION && short ? before.ed25519 : null;
   if (!key) return 'not a succession';
   if (!pinned.some((k) => k.equals(key))) return 'unknown predecessor';
-  if (!sameAlgorithm(leaf.algorithm, leaf.inner) || !verifies(strict, before.spki, leaf.algorithm, leaf.signature, leaf.tbs)) return 'bad signature';
-  if (now < leaf.notBefore) return 'not yet valid';
-  return now > leaf.notAfter ? 'expired' : null;
+  return reasonOf(() => {
+    need(isSigned(strict, before.spki, leaf), 'bad signature');
+    checkTime(leaf, now);
+    checkItself(leaf);
+    checkLeaf(leaf);
+  });
+}
+
+// Null if a side with these CAs and lists accepts the chain; a list that can't be loaded is a reason as well.
+export function refusalBy(strict, { cas, lists, stale }, chain, role, now) {
+  let reason = null;
+  const failed = reasonOf(() => { reason = new Authority(strict, cas, lists, stale).refusal(chain, role, now); });
+  return failed ?? reason;
 }

@@ -297,7 +297,7 @@ function x509(c) {
   same('names', names, c.names);
   for (const [wanted, right] of Object.entries(c.wanted)) same(wanted, names.some((own) => chains.covers(own, wanted)), right);
   const reason = c.by === 'pinned' ? chains.successionRefusal(cs.verifyStrictly, chain, c.pinned.map(bin), c.time)
-    : new chains.Authority(cs.verifyStrictly, c.cas.map(bin), c.crls.map(bin), c.stale_crl).refusal(chain, c.role, c.time);
+    : chains.refusalBy(cs.verifyStrictly, { cas: c.cas.map(bin), lists: c.crls.map(bin), stale: c.stale_crl }, chain, c.role, c.time);
   same('decision', [reason ? 'refuse' : 'accept', reason], [c.expect, c.reason]);
 }
 

@@ -10,8 +10,11 @@ import countersign as cs
 from chains import Certificate, Der
 
 BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS = ("2.5.29.%d" % n for n in (19, 15, 37, 17, 30))
-SUCCESSION = "2.25.253087246232178436914573861472214602722"
 PURPOSES = {"initiator": "1.3.6.1.5.5.7.3.2", "responder": "1.3.6.1.5.5.7.3.1"}  # clientAuth, serverAuth
+SUCCESSION_ONLY = bytes.fromhex("301606146982fce6eaa8d3a0e2b8978aa69fa3e6f9a9a762")  # an extended key usage
+MAX_SUCCESSION = 367 * 86400
+MAX_BETWEEN = 6
+LIST_NUMBER, DELTA, AUTHORITY_KEY = "2.5.29.20", "2.5.29.27", "2.5.29.35"
 DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN = 0, 5, 6
 HASHES = {"1.2.840.113549.1.1.11": SHA256, "1.2.840.113549.1.1.12": SHA384, "1.2.840.113549.1.1.13": SHA512,
           "1.2.840.10045.4.3.2": SHA256, "1.2.840.10045.4.3.3": SHA384, "1.2.840.10045.4.3.4": SHA512}
@@ -30,7 +33,8 @@ def verifies(spki, algorithm, signature, data):
     """Ed25519 strictly [HS-19]."""
     if algorithm == (chains.ED25519, b""):
         s = Der(spki).into(chains.SEQUENCE)
-        return chains.algorithm(s) == algorithm and len(signature) == 64 and cs.verify_strict(s.bits()[0], data, signature)
+        right, (key, length) = chains.algorithm(s) == algorithm, s.bits()
+        return right and length == 256 and len(signature) == 64 and cs.verify_strict(key, data, signature)
     digest = HASHES.get(algorithm[0])
     try:
         key = load_der_public_key(spki)
@@ -51,6 +55,7 @@ def key_usage(certificate, bit):
     if not r:
         return True
     data, length = r.bits()
+    r.end()
     return bit < length and bool(data[bit // 8] >> 7 - bit % 8 & 1)
 
 
@@ -59,9 +64,10 @@ def purposes(certificate):
     r = certificate.extension(EXTENDED)
     if not r:
         return None
-    found, r = [], r.into(chains.SEQUENCE)
-    while r.more():
-        found.append(r.oid())
+    found, purposes = [], r.into(chains.SEQUENCE)
+    r.end()
+    while purposes.more():
+        found.append(purposes.oid())
     return found
 
 
@@ -70,7 +76,8 @@ def basic(certificate):
     r = certificate.extension(BASIC)
     if not r:
         return False, None
-    r = r.into(chains.SEQUENCE)
+    whole, r = r, r.into(chains.SEQUENCE)
+    whole.end()
     ca = r.peek() == chains.BOOLEAN and r.boolean()
     length = r.integer() if r.more() else None
     r.end()
@@ -79,26 +86,26 @@ def basic(certificate):
 
 # ---- name constraints (RFC 5280, section 4.2.1.10) ----
 
-DNS, DIRECTORY, URI, IP = 2, 4, 6, 7
+DNS, DIRECTORY, IP = 2, 4, 7
 
 
-def below(host, base, itself=True):
+def below(host, base):
     host, base = host.lower().removesuffix("."), base.lower()
-    return base == "" or itself and host == base or host.endswith("." + base)
+    return base == "" or host == base or host.endswith("." + base)
 
 
 def within(kind, name, base):
-    """Whether a name lies in a subtree."""
+    """Whether a name lies in a subtree. Of other kinds than these a constraint can't be kept."""
     if kind == DNS:
-        return below(name.decode("ascii"), base.decode("ascii"))
-    if kind == URI:  # a host, or with a dot before it those below it
-        host, base = name.decode("ascii").split("://", 1)[1].split("/")[0].rpartition("@")[2].split(":")[0], base.decode("ascii")
-        return below(host, base[1:], False) if base.startswith(".") else host.lower() == base.lower()
+        if not (name + base).isascii():
+            raise chains.Damaged("a name")
+        return below(name.decode(), base.decode())
     if kind == IP:
         size = len(base) // 2
+        mask = int.from_bytes(base[size:], "big")
+        if len(base) not in (8, 32) or -mask % (1 << 8 * size) & mask != (-mask % (1 << 8 * size)):
+            raise chains.Damaged("a range of addresses")
         return len(name) == size and all((a ^ b) & m == 0 for a, b, m in zip(name, base[:size], base[size:]))
-    if kind == DIRECTORY:
-        return name.startswith(base)  # the content of the sequence of relative names
     raise Refused("name constraint")
 
 
@@ -115,15 +122,15 @@ def subtrees(r):
         t = r.into(chains.SEQUENCE)
         tag, content, _ = t.element()
         t.end()
-        kind = tag & 0x1F
-        yield kind, Der(content).expect(chains.SEQUENCE) if kind == DIRECTORY else content
+        yield tag & 0x1F, content
 
 
 def check_constraints(issuer, below_it):
     r = issuer.extension(CONSTRAINTS)
     if not r:
         return
-    r = r.into(chains.SEQUENCE)
+    whole, r = r, r.into(chains.SEQUENCE)
+    whole.end()
     permitted, excluded = (list(subtrees(side)) if side else [] for side in (r.optional(0xA0), r.optional(0xA1)))
     r.end()
     for certificate in below_it:
@@ -147,20 +154,27 @@ class RevocationList:
         self.signature = r.bits()[0]
         r.end()
         r = Der(self.tbs).into(chains.SEQUENCE)
-        if r.peek() == chains.INTEGER:
-            r.integer()
+        need(r.peek() == chains.INTEGER and r.integer() == 1, "bad revocation list")
         self.inner_algorithm = chains.algorithm(r)
         self.issuer = r.whole(chains.SEQUENCE)
-        self.this_update = r.time()
-        self.next_update = r.time() if r.peek() in (chains.UTC_TIME, chains.GENERALIZED_TIME) else None
+        r.time()
+        self.next_update = r.time()
         self.serials, entries = set(), r.optional(chains.SEQUENCE)
         while entries and entries.more():
             e = entries.into(chains.SEQUENCE)
             self.serials.add(e.integer())
             e.time()
+            known(chains.extensions(e) if e.peek() == chains.SEQUENCE else {}, ())
+            e.end()
         wrapped = r.optional(0xA0)
-        self.extensions = chains.extensions(wrapped) if wrapped else {}
+        found = chains.extensions(wrapped) if wrapped else {}
+        need(DELTA not in found, "bad revocation list")
+        known(found, (LIST_NUMBER, AUTHORITY_KEY))  # an indirect list has a critical one
         r.end()
+
+
+def known(extensions, names):
+    need(not any(critical and name not in names for name, (critical, _) in extensions.items()), "bad revocation list")
 
 
 def check_revocation(certificate, issuer, lists, now, stale):
@@ -170,35 +184,51 @@ def check_revocation(certificate, issuer, lists, now, stale):
               and key_usage(issuer, CRL_SIGN)]
     need(signed, "bad revocation list")
     need(not any(certificate.serial in x.serials for x in signed), "revoked")
-    need(stale or any(x.this_update <= now and x.next_update is not None and now <= x.next_update for x in signed), "revocation list out of date")
+    need(stale or any(now < x.next_update for x in signed), "revocation list out of date")
 
 
 # ---- paths ----
 
-KNOWN = {"leaf": {BASIC, KEY_USAGE, EXTENDED, SAN}, "ca": {BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS}}
+KNOWN = {BASIC, KEY_USAGE, EXTENDED, SAN, CONSTRAINTS}
+
+
+def check_signature(certificate, spki):
+    need(certificate.algorithm == certificate.inner_algorithm
+         and verifies(spki, certificate.algorithm, certificate.signature, certificate.tbs), "bad signature")
+
+
+def check_time(certificate, now):
+    need(now >= certificate.not_before, "not yet valid")
+    need(now <= certificate.not_after, "expired")
+
+
+def check_known(certificate):
+    need(certificate.version == 2, "version")
+    need({name for name, (critical, _) in certificate.extensions.items() if critical} <= KNOWN, "unknown critical extension")
+
+
+def check_leaf(leaf):
+    need(not basic(leaf)[0], "the leaf is a CA")
+    need(key_usage(leaf, DIGITAL_SIGNATURE), "key usage")
 
 
 def check_path(path, anchor, role, now, lists, stale):
     """path: the leaf first, up to the certificate that the anchor issued."""
     issuers = [*path[1:], anchor]
+    need(len(path) - 1 <= MAX_BETWEEN, "path length")
     for certificate, issuer in zip(path, issuers):
-        need(certificate.algorithm == certificate.inner_algorithm
-             and verifies(issuer.spki, certificate.algorithm, certificate.signature, certificate.tbs), "bad signature")
+        check_signature(certificate, issuer.spki)
     for certificate in (*path, anchor):
-        need(now >= certificate.not_before, "not yet valid")
-        need(now <= certificate.not_after, "expired")
+        check_time(certificate, now)
     for n, issuer in enumerate(issuers):  # n: how many intermediates are below it
         ca, length = basic(issuer)
         need(ca and key_usage(issuer, KEY_CERT_SIGN), "not a CA")
         need(length is None or n <= length, "path length")
-    leaf = path[0]
-    need(not basic(leaf)[0], "the leaf is a CA")
-    need(key_usage(leaf, DIGITAL_SIGNATURE), "key usage")
-    found = purposes(leaf)
-    need(found is None or PURPOSES[role] in found, "extended key usage")
-    for n, certificate in enumerate((*path, anchor)):
-        unknown = {name for name, (critical, _) in certificate.extensions.items() if critical} - KNOWN["ca" if n else "leaf"]
-        need(not unknown, "unknown critical extension")
+    check_leaf(path[0])
+    for certificate in path:
+        found = purposes(certificate)
+        need(found is None or PURPOSES[role] in found, "extended key usage")
+        check_known(certificate)
     for n, issuer in enumerate(issuers):
         check_constraints(issuer, path[:n + 1])
     if lists:
@@ -229,7 +259,8 @@ class Authority:
 
 def predecessor(chain):
     """The key that vouches for the leaf if the chain is a succession, else None. [ID-11]"""
-    if len(chain) != 2 or SUCCESSION not in (purposes(chain[0]) or ()):
+    leaf = chain[0]
+    if len(chain) != 2 or leaf.extensions.get(EXTENDED, (None, None))[1] != SUCCESSION_ONLY or leaf.not_after - leaf.not_before > MAX_SUCCESSION:
         return None
     return chain[1].ed25519()
 
@@ -241,6 +272,13 @@ def succession_refusal(chain, pinned, now):
         return "not a succession"
     if key not in pinned or cs.point_fault(key):
         return "unknown predecessor"
-    if leaf.algorithm != leaf.inner_algorithm or not verifies(chain[1].spki, leaf.algorithm, leaf.signature, leaf.tbs):
-        return "bad signature"
-    return "not yet valid" if now < leaf.not_before else "expired" if now > leaf.not_after else None
+    try:
+        check_signature(leaf, chain[1].spki)
+        check_time(leaf, now)
+        check_known(leaf)
+        check_leaf(leaf)
+    except Refused as e:
+        return str(e)
+    except chains.Damaged:
+        return "damaged extension"
+    return None

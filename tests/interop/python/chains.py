@@ -3,10 +3,11 @@ import base64
 import datetime
 import ipaddress
 import re
+import string
 
 MAX_CERTIFICATES = 8
 ED25519, SAN = "1.3.101.112", "2.5.29.17"
-INTEGER, BOOLEAN, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE = 2, 1, 3, 4, 6, 0x17, 0x18, 0x30
+INTEGER, BOOLEAN, BIT_STRING, OCTET_STRING, OID, UTC_TIME, GENERALIZED_TIME, SEQUENCE, SET = 2, 1, 3, 4, 6, 0x17, 0x18, 0x30, 0x31
 
 
 class Damaged(ValueError):
@@ -114,8 +115,23 @@ class Der:
         return int(value.timestamp())
 
 
+def check_name(r):
+    """A name is relative names, each of them attributes with a type and a value; they are only compared."""
+    names = r.into(SEQUENCE)
+    while names.more():
+        attributes = names.into(SET)
+        if not attributes.more():
+            raise Damaged("a relative name without attributes")
+        while attributes.more():
+            attribute = attributes.into(SEQUENCE)
+            attribute.oid()
+            walk(attribute.element()[2])
+            attribute.end()
+    r.end()
+
+
 def walk(data):
-    """Whether everything inside is made of elements: for names, of which nothing else is looked at."""
+    """Whether everything inside is made of elements."""
     r = Der(data)
     while r.more():
         tag, content, _ = r.element()
@@ -178,8 +194,8 @@ class Certificate:
         self.not_before, self.not_after = validity.time(), validity.time()
         validity.end()
         self.subject = r.whole(SEQUENCE)
-        walk(self.issuer)
-        walk(self.subject)
+        check_name(Der(self.issuer))
+        check_name(Der(self.subject))
         self.spki = r.whole(SEQUENCE)
         s = Der(self.spki).into(SEQUENCE)
         self.key_algorithm = algorithm(s)
@@ -204,24 +220,60 @@ class Certificate:
         return self.key if self.key_algorithm == (ED25519, b"") and self.key_bits == 256 else None
 
 
+GENERAL_NAMES = 0xA0, 0x81, 0x82, 0xA3, 0xA4, 0xA5, 0x86, 0x87, 0x88
+
+
 def general_names(r):
     """(kind, value) for each; the kind is the number of the alternative in RFC 5280, section 4.2.1.6."""
     while r.more():
-        tag, content, _ = r.element()
-        if not tag & 0x80:
+        tag, content, whole = r.element()
+        if tag not in GENERAL_NAMES:
             raise Damaged("a general name")
+        if tag == 0xA0:  # an otherName
+            other = Der(content)
+            other.oid()
+            walk(other.expect(0xA0))
+            other.end()
+        elif tag == 0xA4:
+            check_name(Der(content))
+        elif tag & 0x20:
+            walk(content)
+        elif tag == 0x88:
+            Der(b"\6" + whole[1:]).oid()
+        elif tag != 0x87 and not content.isascii():
+            raise Damaged("a name")
         yield tag & 0x1F, content
+
+
+def is_dns(text):
+    """Whether a DNS name counts: letters, digits, `-`, `_`, and a first label that may be `*`."""
+    labels = text.removesuffix(".").split(".")
+    first = labels[0] == "*" and len(labels) > 1
+    return all(label and set(label) <= set(string.ascii_letters + string.digits + "-_") for label in labels[first:])
+
+
+def address(value):
+    """RFC 5952."""
+    found = ipaddress.ip_address(value)
+    mapped = getattr(found, "ipv4_mapped", None)
+    return f"::ffff:{mapped}" if mapped else str(found)
 
 
 def names(certificate):
     """The names of a peer, as `dns:`, `ip:` and `uri:` texts. [ID-10]"""
     found, r = [], certificate.extension(SAN)
-    for kind, value in general_names(r.into(SEQUENCE)) if r else ():
-        try:
-            found += {2: lambda: ["dns:" + value.decode("ascii")], 6: lambda: ["uri:" + value.decode("ascii")],
-                      7: lambda: ["ip:" + str(ipaddress.ip_address(value))]}.get(kind, list)()
-        except ValueError:
-            raise Damaged("a name") from None
+    entries = list(general_names(r.into(SEQUENCE))) if r else []
+    if r:
+        r.end()
+    for kind, value in entries:
+        if kind in (2, 6):
+            text = value.decode("ascii")
+            if kind == 2 and is_dns(text):
+                found.append("dns:" + text)
+            elif kind == 6 and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", text):
+                found.append("uri:" + text)
+        elif kind == 7 and len(value) in (4, 16):
+            found.append("ip:" + address(value))
     return found
 
 
@@ -231,6 +283,8 @@ def covers(own, wanted):
     if kind != "dns" or not wanted.startswith("dns:"):
         return own == wanted
     value, wanted = (x.lower().removesuffix(".") for x in (value, wanted[4:]))
+    if "*" in wanted:
+        return False
     if not value.startswith("*."):
         return value == wanted
     label, dot, rest = wanted.partition(".")
@@ -262,7 +316,7 @@ def name_of(text):
     if "://" in text:
         return "uri:" + text
     try:
-        return "ip:" + str(ipaddress.ip_address(text))
+        return "ip:" + address(text)
     except ValueError:
         return "dns:" + text
 
