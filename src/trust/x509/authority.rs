@@ -95,48 +95,61 @@ impl Authority {
         Ok(Authority { anchors, crls: Vec::new(), stale: StaleCrl::default(), cache: Cache::default() })
     }
 
-    /// The grant by the first CA that a path leads to; or what is wrong with the path that came furthest.
+    /// The grant by the first CA that a path leads to with nothing revoked; or what is wrong with the path that came furthest.
     fn check(&self, chain: &CertificateChain, request: &Request) -> Result<Grant, Fault> {
         let time = request.time.ok_or(Fault::NoClock)?;
-        let path = match self.cache.find(chain, request.direction, time) {
-            Some(path) => path,
-            None => self.cache.keep(chain, request.direction, self.find_path(chain, request.direction, time)?),
+        let paths = match self.cache.find(chain, request.direction, time) {
+            Some(paths) => paths,
+            None => self.cache.keep(chain, request.direction, self.find_paths(chain, request.direction, time)?),
         };
-        let subject = self.anchors.get(path.anchor).map_or("", |anchor| &*anchor.subject);
-        let rule = format!("certificate {} by the CA {subject}", chain.serial());
-        let mut grant =
-            Grant { names: chain.names().to_vec(), until: Some(path.verified.until), rule, ..Grant::default() };
-        if !self.crls.is_empty() {
-            self.check_revocation(&path, time, &mut grant)?;
+        let mut fault = None;
+        for path in paths.iter() {
+            let subject = self.anchors.get(path.anchor).map_or("", |anchor| &*anchor.subject);
+            let rule = format!("certificate {} by the CA {subject}", chain.serial());
+            let (names, until) = (chain.names().to_vec(), Some(path.verified.until));
+            let mut grant = Grant { names, until, rule, ..Grant::default() };
+            match self.check_revocation(path, time, &mut grant) {
+                Ok(()) => return Ok(grant),
+                Err(other) => fault = fault.or(Some(other)),
+            }
         }
-        Ok(grant)
+        Err(fault.unwrap_or(Fault::UnknownIssuer))
     }
 
-    fn find_path(&self, chain: &CertificateChain, direction: Direction, time: Duration) -> Result<Path, Fault> {
+    /// One path to each of the CAs that there is one to.
+    fn find_paths(&self, chain: &CertificateChain, direction: Direction, time: Duration) -> Result<Vec<Path>, Fault> {
         let mut fault = Fault::UnknownIssuer;
+        let mut paths = Vec::new();
         for (number, anchor) in self.anchors.iter().enumerate() {
             match (Check { anchor, usage: usage(direction), time }).run(chain, Issuers::Certify) {
                 Ok(verified) => {
-                    let facts = chain.facts();
-                    let lists = (0..verified.serials.len()).map(|index| {
-                        let last = index + 1 == verified.serials.len();
-                        let issuer =
-                            facts.get(index + 1).filter(|_| !last).map_or(Issuer::Known(number), Issuer::Between);
-                        let name = facts.get(index).map(|facts| facts.issuer.as_slice()).unwrap_or_default();
-                        let lists = self.crls.iter().enumerate().filter(|(_, crl)| crl.is_by(name, issuer));
-                        lists.map(|(index, _)| index).collect()
-                    });
-                    let lists = lists.collect();
-                    return Ok(Path { anchor: number, verified, lists });
+                    let lists = self.lists(chain, number, verified.serials.len());
+                    paths.push(Path { anchor: number, verified, lists });
                 }
                 Err(other) => fault = fault.or(other, chain, anchor),
             }
         }
-        Err(fault)
+        if paths.is_empty() { Err(fault) } else { Ok(paths) }
     }
 
-    /// Each certificate needs a list of its issuer that is up to date, and is on none.
+    /// For each certificate of a path, the numbers of the lists by its issuer.
+    fn lists(&self, chain: &CertificateChain, anchor: usize, len: usize) -> Vec<Vec<usize>> {
+        let facts = chain.facts();
+        let of = |index: usize| {
+            let between = facts.get(index + 1).filter(|_| index + 1 < len);
+            let issuer = between.map_or(Issuer::Known(anchor), Issuer::Between);
+            let name = facts.get(index).map(|facts| facts.issuer.as_slice()).unwrap_or_default();
+            let lists = self.crls.iter().enumerate().filter(|(_, crl)| crl.is_by(name, issuer));
+            lists.map(|(index, _)| index).collect()
+        };
+        (0..len).map(of).collect()
+    }
+
+    /// Where there are lists, each certificate needs one of its issuer that is up to date, and is on none.
     fn check_revocation(&self, path: &Path, time: Duration, grant: &mut Grant) -> Result<(), Fault> {
+        if self.crls.is_empty() {
+            return Ok(());
+        }
         let mut stale = None;
         for (serial, lists) in path.verified.serials.iter().zip(&path.lists) {
             let lists = || lists.iter().filter_map(|index| self.crls.get(*index));

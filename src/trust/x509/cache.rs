@@ -25,25 +25,31 @@ pub(super) struct Path {
 
 /// The paths, by chain and direction.
 #[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<HashMap<[u8; 32], Arc<Path>>>);
+pub(super) struct Cache(Mutex<HashMap<[u8; 32], Arc<Vec<Path>>>>);
 
 impl Cache {
-    pub(super) fn find(&self, chain: &CertificateChain, direction: Direction, time: Duration) -> Option<Arc<Path>> {
-        let path = self.paths().get(&key(chain, direction)).cloned();
-        path.filter(|path| (path.verified.since..path.verified.until).contains(&time))
+    pub(super) fn find(
+        &self,
+        chain: &CertificateChain,
+        direction: Direction,
+        time: Duration,
+    ) -> Option<Arc<Vec<Path>>> {
+        let paths = self.paths().get(&key(chain, direction)).cloned();
+        let holds = |path: &Path| (path.verified.since..path.verified.until).contains(&time);
+        paths.filter(|paths| paths.iter().all(holds))
     }
 
-    pub(super) fn keep(&self, chain: &CertificateChain, direction: Direction, path: Path) -> Arc<Path> {
-        let path = Arc::new(path);
+    pub(super) fn keep(&self, chain: &CertificateChain, direction: Direction, found: Vec<Path>) -> Arc<Vec<Path>> {
+        let found = Arc::new(found);
         let mut paths = self.paths();
         if paths.len() >= MAX_PATHS {
             paths.clear();
         }
-        paths.insert(key(chain, direction), path.clone());
-        path
+        paths.insert(key(chain, direction), found.clone());
+        found
     }
 
-    fn paths(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Path>>> {
+    fn paths(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Vec<Path>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
