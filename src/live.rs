@@ -64,7 +64,8 @@ struct News(Mutex<Heard>);
 #[derive(Default)]
 struct Heard {
     changes: u64,
-    readers: Vec<Waker>,
+    /// Whoever sleeps over the book, one at each place.
+    readers: Vec<(Place, Waker)>,
 }
 
 impl Live {
@@ -142,13 +143,14 @@ impl Live {
     }
 
     /// Ready when there was another number of changes than `seen`, or a session was entered whose decision runs out before `planned`.
-    pub(crate) fn poll_news(&self, seen: u64, planned: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_news(&self, place: Place, seen: u64, planned: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let mut heard = self.news.heard();
         if heard.changes != seen {
             return Poll::Ready(());
         }
-        if !heard.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
-            heard.readers.push(cx.waker().clone());
+        match heard.readers.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, reader)) => reader.clone_from(cx.waker()),
+            None => heard.readers.push((place, cx.waker().clone())),
         }
         // Whoever enters a session has the book while he looks at the news: never the other way round. What is entered from now on wakes us.
         drop(heard);
@@ -227,7 +229,7 @@ impl News {
         heard.changes = heard.changes.wrapping_add(changes);
         let readers = std::mem::take(&mut heard.readers);
         drop(heard);
-        readers.into_iter().for_each(Waker::wake);
+        readers.into_iter().for_each(|(_, reader)| reader.wake());
     }
 }
 

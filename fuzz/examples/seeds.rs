@@ -96,6 +96,70 @@ fn main() {
     save("key_text", "pkcs8-binary", &[&[1], &pkcs8[..]].concat());
     save("key_text", "encrypted", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
 
+    // A choice, the number of a case of the vectors, edits.
+    let none = [0; 16];
+    for (name, choice, case, more) in [
+        ("leaf", 5, 0, &none[..]),
+        ("intermediate", 5, 2, &none),
+        ("names", 5, 70, &none),
+        ("responder", 37, 1, &none),
+        ("pinned", 5, 130, &none),
+        ("flipped", 5, 2, &[1, 0, 0, 40, 1, 1, 0, 1, 60, 255, 0, 0]),
+        ("inserted", 5, 2, &[1, 2, 0, 4, 0, 0]),
+        ("cut", 5, 2, &[1, 3, 1, 0, 200, 0]),
+        ("reordered", 13, 2, &[0, 14, 3, 1, 0, 2, 0, 0, 0]),
+        ("frame", 21, 2, &[0, 0, 1, 1, 0, 0, 5]),
+        ("ca", 4, 0, &[1, 0, 0, 80, 4, 0]),
+        ("lists", 3, 100, &none),
+        ("lists-edited", 3, 100, &[1, 0, 0, 60, 1, 0, 0]),
+        ("list", 2, 0, &[0x30, 0x03, 0x02, 0x01, 0x01]),
+        ("list-pem", 2, 0, b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"),
+        ("pem", 1, 0, b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
+        ("data", 0, 0, &[0, 2, 0x30, 0, 0, 2, 0x30, 0]),
+    ] {
+        save("certificate_chain", name, &[&[choice, 0, case][..], more].concat());
+    }
+
+    for (name, list) in [
+        ("services", "db-*,metrics,!db-test\ndb-1\ndb-test\nmetrics\n"),
+        ("stars", "*a*b*a?b*,!**c\nabababab\naxbaab\nabaabc\n"),
+        (
+            "names",
+            "*.example.org,!db.example.org,spiffe://prod/*,10.*\nDB.example.org.\n*.example.org\nspiffe://prod/x\n10.0.0.1",
+        ),
+        (
+            "addresses",
+            "10.0.0.0/8,!10.9.0.0/16,::1,2001:db8::/32,::ffff:10.0.0.0/104\n10.1.2.3\n10.9.1.1\n::1\n::ffff:10.1.2.3\n2001:db8::1",
+        ),
+        ("everywhere", "0.0.0.0/0,::/0,!127.0.0.1\n127.0.0.1\n::\n1.1.1.1"),
+        ("only-negated", "!a\na"),
+    ] {
+        save("match_lists", name, list.as_bytes());
+    }
+    for (name, text) in [
+        ("plain", "\0\u{1} alice\n# nobody\n\n\u{2} bob\n\u{1} again\n"),
+        (
+            "options",
+            "\u{1}from=\"10.0.0.0/8,!10.9.0.0/16\",services=\"db-*\" \u{1} alice\nservices=\"*\" \u{1} later\nexpiry-time=\"20991231Z\" \u{2} bob",
+        ),
+        ("authority", "\0cert-authority,names=\"*.example.org\",expiry-time=\"20991231\" \u{1} CA\n\u{3} guest\n"),
+        ("quotes", "\0services=\"a\\\"b\" \u{1}\r\nfrom=\"::1\"\t\u{2} x y \n"),
+    ] {
+        save("trust_lines", name, text.as_bytes());
+    }
+    for (name, choice, host, text) in [
+        ("check", 0, "a.example", "a.example,b.example \u{1} old\n@revoked * \u{3}\n[a.example]:7000 \u{2}\n"),
+        ("add", 2, "c.example", "a.example \u{2}"),
+        ("add-hashed", 11, "c.example", "*.example,!c.example \u{2}\n# x\n"),
+        ("add-known", 2, "A.Example", "a.example \u{1} old\n"),
+        ("replace", 6, "c.example", "a.example,c.example \u{1} old\n@cert-authority * \u{2}\nc.example \u{1}"),
+        ("replace-pattern", 6, "c.example", "*.example \u{1}\n"),
+        ("hashed", 6, "a", "|1|AAAAAAAAAAAAAAAAAAAAAAAAAAA=|AAAAAAAAAAAAAAAAAAAAAAAAAAA= \u{1}\n"),
+    ] {
+        let len = u8::try_from(host.len()).expect("a short host");
+        save("known_peers", name, &[&[choice, len][..], host.as_bytes(), text.as_bytes()].concat());
+    }
+
     // A state, no pieces or some, bytes.
     let cut: &[u8] = &[6, 1, 3, 1, 40, 60, 1];
     for (state, name, bytes) in [

@@ -397,7 +397,7 @@ fn private_key(text: &str) {
     assert_eq!(again.to_openssh(None).expect("written before"), printed, "two texts for one identity");
 }
 
-fn armour(label: &str, inside: &[u8], width: usize) -> String {
+pub(super) fn armour(label: &str, inside: &[u8], width: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = format!("-----BEGIN {label}-----\n");
     let mut column = 0;

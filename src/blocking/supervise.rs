@@ -45,7 +45,7 @@ fn run(config: &Config) {
             return;
         }
         let left = planned.saturating_sub(clock::now(config)).clamp(SHORTEST, LONGEST);
-        let _ = wait(poll_fn(|cx| live.poll_news(seen, planned, cx)), Instant::now() + left);
+        let _ = wait(poll_fn(|cx| live.poll_news(PLACE, seen, planned, cx)), Instant::now() + left);
         let changes = live.changes();
         all = changes != seen;
         seen = changes;

@@ -52,7 +52,7 @@ impl Supervisor {
             }
             let left = planned.saturating_sub(clock::now(&self.config)).clamp(SHORTEST, LONGEST);
             tokio::select! {
-                () = poll_fn(|cx| self.live.poll_news(seen, planned, cx)) => {}
+                () = poll_fn(|cx| self.live.poll_news(self.place, seen, planned, cx)) => {}
                 // A slow answer may have set another end.
                 Some(_) = slow.join_next() => {}
                 () = sleep(left) => {}

@@ -62,18 +62,20 @@ fn enter(live: &Live, session: &Arc<Session>, changes: u64, until: Option<Durati
     live.enter(Accepted { request, until, changes }, session, PLACE)
 }
 
-/// As the supervisors do, but without a timer, which would only hide that nobody has woken them; until the session has ended.
-fn supervise(live: &Live, trust: &Fickle, session: &Session) {
+/// As the supervisors do, but without a timer, which would only hide that nobody has woken them; until the sessions have ended.
+fn supervise(live: &Live, trust: &Fickle, sessions: &[Arc<Session>]) {
     let (mut all, mut seen) = (true, live.changes());
     loop {
         for entry in live.due(NOW, all) {
             entry.apply(trust.decision(), NOW);
         }
         let planned = live.plan();
-        if session.0.load(Ordering::SeqCst) {
+        if sessions.iter().all(|session| session.0.load(Ordering::SeqCst)) {
             return;
         }
-        block_on(poll_fn(|cx| live.poll_news(seen, planned, cx)));
+        if planned > NOW {
+            block_on(poll_fn(|cx| live.poll_news(PLACE, seen, planned, cx)));
+        }
         let changes = live.changes();
         all = changes != seen;
         seen = changes;
@@ -92,8 +94,25 @@ pub(crate) fn change_reaches_session() {
         thread::spawn(move || trust.refuse())
     };
     assert!(enter(&live, &session, changes, None));
-    supervise(&live, &trust, &session);
+    supervise(&live, &trust, &[session]);
     changer.join().unwrap();
+}
+
+/// The same after the decision and before the session is entered, while another, who may have asked about everybody already, reads the book.
+pub(crate) fn change_before_entry() {
+    let trust = Arc::new(Fickle::default());
+    let live = Live::new(trust.clone());
+    let sessions = [Arc::<Session>::default(), Arc::default()];
+    assert!(enter(&live, &sessions[0], live.changes(), None));
+    let reader = {
+        let (live, trust, sessions) = (live.clone(), trust.clone(), sessions.clone());
+        thread::spawn(move || supervise(&live, &trust, &sessions))
+    };
+    let changes = live.changes();
+    assert!(trust.decision().is_accept());
+    trust.refuse();
+    assert!(!enter(&live, &sessions[1], changes, None), "somebody reads already");
+    reader.join().unwrap();
 }
 
 /// Whoever reads the book sleeps until far away, or is about to; then a session is entered that is due sooner. The two take their locks one after the
@@ -106,7 +125,7 @@ pub(crate) fn sooner_wakes_reader() {
     assert_eq!(planned, Duration::MAX);
     let reader = {
         let live = live.clone();
-        thread::spawn(move || block_on(poll_fn(|cx| live.poll_news(seen, planned, cx))))
+        thread::spawn(move || block_on(poll_fn(|cx| live.poll_news(PLACE, seen, planned, cx))))
     };
     assert!(!enter(&live, &second, 0, Some(NOW)), "somebody reads already");
     reader.join().unwrap();

@@ -121,7 +121,7 @@ mod blocking {
 }
 
 fn main() {
-    let models: [(&str, fn(), Option<usize>); 16] = [
+    let models: [(&str, fn(), Option<usize>); 17] = [
         ("a rekey mixes the share that it was made for", models::rekeys, None),
         ("rekeys of both directions that cross open at the peer", models::rekeys_cross, None),
         ("a failure wakes a writer that sleeps", models::failure_wakes_writer, None),
@@ -135,6 +135,7 @@ fn main() {
         ("of an end from outside and a failure one is the first", models::end_or_failure, None),
         ("an end from outside and a failure at once wake the writer", models::end_and_failure_wake_writer, Some(3)),
         ("a change of trust reaches a session that is being entered", books::change_reaches_session, None),
+        ("a change of trust reaches a session that is entered after it", books::change_before_entry, Some(3)),
         ("a decision that runs out sooner wakes who reads the book", books::sooner_wakes_reader, None),
         ("both blocking halves see the same first failure", blocking::models::first_failure, None),
         ("an alarm is never lost", blocking::models::alarms, None),
