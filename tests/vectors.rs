@@ -439,7 +439,7 @@ fn negative_rekeys_are_refused() {
 fn negative_handshakes_are_refused() {
     let cases = load("negative/handshake");
     assert!(cases.len() >= 539);
-    assert_eq!(cases.iter().filter(|case| flag(case, "x509")).count(), 159);
+    assert_eq!(cases.iter().filter(|case| flag(case, "x509")).count(), 165);
     for case in &cases {
         // Without the feature the kind is unknown, and refused as what is wrong with a chain is; what comes later can't be reached.
         let decoded = case["layer"] != "credential" || case["expect"] != "malformed";

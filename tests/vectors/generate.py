@@ -826,12 +826,13 @@ def negative_chains(add_):
         return lambda k: certs.seq(certs.seq(certs.oid(oid), *parameters), certs.bits(k.public() if key is None else key(k), unused))
 
     def built(version=certs.tlv(0xA0, certs.integer(2)), serial=certs.integer(7), begin=certs.time(certs.FROM), extensions=certs.seq(*certs.LEAF),
-              more=b"", signature=None, after=b"", subject=certs.name("Leaf")):
+              more=b"", signature=None, after=b"", subject=certs.name("Leaf"),
+              algorithm=root.key.algorithm):
         """A leaf of the root, of these parts."""
         def make(k, c, d):
-            tbs = certs.seq(version, serial, root.key.algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), subject,
+            tbs = certs.seq(version, serial, algorithm, certs.name("Root"), certs.seq(begin, certs.time(certs.UNTIL)), subject,
                             k.spki(), certs.tlv(0xA3, extensions), more)
-            return field(certs.seq(tbs, root.key.algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
+            return field(certs.seq(tbs, algorithm, certs.bits(root.key.sign(tbs)) if signature is None else signature, after))
         return make
 
     rdn = lambda *parts: certs.seq(certs.tlv(0x31, certs.seq(*parts)))
@@ -867,6 +868,9 @@ def negative_chains(add_):
         ("ID-4", "a serial number without bytes"): built(serial=certs.tlv(2)),
         ("ID-4", "the beginning of the validity has no seconds"): built(begin=certs.tlv(0x17, b"2001010000Z")),
         ("ID-4", "the beginning of the validity has an offset"): built(begin=certs.tlv(0x17, b"200101000000+0000")),
+        ("ID-4", "the beginning of the validity ends with a small letter"): built(begin=certs.tlv(0x17, b"200101000000z")),
+        ("ID-4", "the beginning of the validity is no date"): built(begin=certs.tlv(0x17, b"200230000000Z")),
+        ("ID-4", "the algorithm of the signature has a surplus element"): built(algorithm=certs.seq(certs.oid(chains.ED25519), certs.tlv(5), certs.tlv(5))),
         ("ID-4", "critical is 0x01"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.tlv(1, b"\1"), certs.octets(b"\5\0")))),
         ("ID-4", "an extension has a surplus element"): built(extensions=certs.seq(certs.seq(certs.oid("1.2.3"), certs.octets(b"\5\0"), certs.octets()))),
         ("ID-4", "the part that is signed has a surplus element"): built(more=certs.integer(1)),

@@ -129,7 +129,7 @@ def by_authorities(c):
     loose = Party("Loose", Cofactored("Loose"), root)
     c.by_ca("valid only when multiplied by the cofactor", [leaf(loose), loose], [root], "bad signature")
     c.by_ca("an RSA signature is wrong", [leaf(rsa, edit=flip_last)], [rsa], "bad signature")
-    c.by_ca("beside the signature stands another algorithm, which it would be", [leaf(root, outside=certs.seq(certs.oid("1.3.101.113")))], [root], "bad signature")
+    c.by_ca("beside the signature stands another algorithm", [leaf(root, outside=certs.seq(certs.oid("1.3.101.113")))], [root], "bad signature")
     c.by_ca("beside the signature the algorithm has parameters", [leaf(root, outside=certs.seq(certs.oid("1.3.101.112"), certs.tlv(5)))], [root], "bad signature")
     c.by_ca("an ECDSA signature is wrong", [leaf(ecdsa, edit=flip_last)], [ecdsa], "bad signature")
 

@@ -168,6 +168,8 @@ class RevocationList:
             e.end()
         wrapped = r.optional(0xA0)
         found = chains.extensions(wrapped) if wrapped else {}
+        if wrapped:
+            wrapped.end()
         need(DELTA not in found, "bad revocation list")
         known(found, (LIST_NUMBER, AUTHORITY_KEY))  # an indirect list has a critical one
         r.end()

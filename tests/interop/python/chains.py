@@ -102,7 +102,7 @@ class Der:
     def time(self):
         tag, content, _ = self.element()
         shape = {UTC_TIME: (13, "%y%m%d%H%M%SZ"), GENERALIZED_TIME: (15, "%Y%m%d%H%M%SZ")}.get(tag)
-        if not shape or len(content) != shape[0] or not content[:-1].isdigit():
+        if not shape or len(content) != shape[0] or not content[:-1].isdigit() or content[-1:] != b"Z":
             raise Damaged("a time")
         try:
             value = datetime.datetime.strptime(content.decode(), shape[1]).replace(tzinfo=datetime.timezone.utc)
@@ -142,7 +142,9 @@ def walk(data):
 def algorithm(r):
     """The identifier and its parameters as they stand (b"" if there are none)."""
     a = r.into(SEQUENCE)
-    return a.oid(), a.element()[2] + a.data[a.at:] if a.more() else b""
+    found = a.oid(), a.element()[2] if a.more() else b""
+    a.end()
+    return found
 
 
 def extensions(r):
