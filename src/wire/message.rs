@@ -114,7 +114,8 @@ impl Hello {
         check_version(&mut cursor)?;
         let nonce = cursor.array("nonce_i")?;
         let suite_count = count(&mut cursor, "suite_count", MAX_SUITES)?;
-        let mut suites = Vec::new();
+        // Both counts are small and have been checked.
+        let mut suites = Vec::with_capacity(suite_count);
         for _ in 0..suite_count {
             let suite = cursor.u16("suites")?;
             if suites.contains(&suite) {
@@ -123,7 +124,7 @@ impl Hello {
             suites.push(suite);
         }
         let share_count = count(&mut cursor, "share_count", MAX_SHARES)?;
-        let mut shares: Vec<Share> = Vec::new();
+        let mut shares: Vec<Share> = Vec::with_capacity(share_count);
         for _ in 0..share_count {
             let kind = cursor.u8("share kind")?;
             let len = usize::from(cursor.u16("share_len")?);
