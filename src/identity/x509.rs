@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::certificate::TbsCertificate;
+use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
@@ -45,6 +46,8 @@ pub(crate) struct Facts {
     pub(crate) may_sign: bool,
     pub(crate) may_certify: bool,
     pub(crate) may_revoke: bool,
+    /// No critical extension is one that a path does not depend on.
+    pub(crate) all_known: bool,
     /// Its subject public key info in DER.
     pub(crate) key_info: Vec<u8>,
 }
@@ -192,6 +195,7 @@ impl Facts {
         let tbs = certificate.tbs_certificate();
         let usage = tbs.get_extension::<KeyUsage>().ok()?.map(|(_, usage)| usage);
         let constraints = tbs.get_extension::<BasicConstraints>().ok()?.map(|(_, constraints)| constraints);
+        let extensions = tbs.extensions().map(Vec::as_slice).unwrap_or_default();
         Some(Facts {
             serial: tbs.serial_number().as_bytes().iter().map(|byte| std::format!("{byte:02x}")).collect(),
             issuer: tbs.issuer().to_der().ok()?,
@@ -201,6 +205,7 @@ impl Facts {
             may_sign: usage.is_none_or(|usage| usage.digital_signature()),
             may_certify: usage.is_none_or(|usage| usage.key_cert_sign()),
             may_revoke: usage.is_none_or(|usage| usage.crl_sign()),
+            all_known: extensions.iter().all(|one| !one.critical || KNOWN.contains(&one.extn_id)),
             key_info: tbs.subject_public_key_info().to_der().ok()?,
         })
     }
@@ -255,11 +260,18 @@ fn check_order(certificates: &[Certificate]) -> Result<(), ChainError> {
     Ok(())
 }
 
+/// The extensions that are looked at: basicConstraints, keyUsage, extendedKeyUsage, subjectAltName, nameConstraints.
+const KNOWN: [ObjectIdentifier; 5] = [
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    ObjectIdentifier::new_unwrap("2.5.29.37"),
+    ObjectIdentifier::new_unwrap("2.5.29.17"),
+    ObjectIdentifier::new_unwrap("2.5.29.30"),
+];
 /// Bytes of a name that is shown.
 const MAX_SHOWN: usize = 256;
 /// id-Ed25519 (RFC 8410, section 3).
-const ED25519: x509_cert::der::asn1::ObjectIdentifier =
-    x509_cert::der::asn1::ObjectIdentifier::new_unwrap("1.3.101.112");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 impl fmt::Debug for CertificateChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -169,8 +169,6 @@ def by_authorities(c):
         p = Party("Root", Ed25519("Root"), extensions=(basic(True, length), CA[1]))
         q = Party("Between", Ed25519("Between"), p)
         c.by_ca(f"an intermediate below a root whose path length is {length}", [leaf(q), q], [p], reason)
-    p = Party("Between", Ed25519("Between"), root, extensions=(basic(True, 256), CA[1]))
-    c.by_ca("an intermediate whose path length is 256", [leaf(p), p], [root])
     p = Party("Between", Ed25519("Between"), root, extensions=(basic(True, 0), CA[1]))
     c.by_ca("a leaf below an intermediate whose path length is 0", [leaf(p), p], [root])
     c.by_ca("a path length of 1 in the chain's third certificate is passed by the fourth", [leaf(x := Party("Third", Ed25519("Third"), y := Party(
@@ -217,7 +215,6 @@ def by_authorities(c):
         c.by_ca(f"{what} that is critical", [leaf(root, extensions=(*LEAF, extension(identifier, value, True)))], [root], "unknown critical extension")
         p = Party("Between", Ed25519("Between"), root, extensions=(*CA, extension(identifier, value, True)))
         c.by_ca(f"{what} that is critical, of the intermediate", [leaf(p), p], [root], "unknown critical extension")
-    c.by_ca("an extension whose identifier begins with 2.999", [leaf(root, extensions=(*LEAF, extension("2.999.1", b"\5\0")))], [root])
     c.by_ca("an extended key usage that can't be parsed", [leaf(root, extensions=(LEAF[0], extension("2.5.29.37", b"\5\0")))], [root], "damaged extension")
     p = Party("Between", Ed25519("Between"), root, extensions=(*CA, extension("2.5.29.30", b"\5\0", True)))
     c.by_ca("name constraints that can't be parsed", [leaf(p, "dns:example.org"), p], [root], "damaged extension")
@@ -370,9 +367,9 @@ def by_authorities(c):
         "dns:DB-1.Example.Org.": True, "uri:urn:uuid:00000000-0000-4000-8000-000000000001": True, "uri:URN:uuid:00000000-0000-4000-8000-000000000001": False,
         "ip:::ffff:192.0.2.9": True, "ip:192.0.2.9": False, "dns:localhost": True, "dns:LOCALHOST.": True})
     other = lambda kind: certs.tlv(0xA0, certs.oid(kind), certs.tlv(0xA0, certs.tlv(0x0C, b"x")))
-    for what, entry in {"an otherName": other("1.2.3"), "an otherName whose type has an arc of 2^32 or more": other(SUCCESSION),
-                        "a registeredID": certs.alt("id:1.2.3"), "a registeredID with an arc of 2^32 or more": certs.alt("id:" + SUCCESSION),
-                        "an ediPartyName": certs.tlv(0xA5, certs.tlv(0xA1, certs.tlv(0x0C, b"x"))), "an x400Address": certs.tlv(0xA3, certs.seq())}.items():
+    for what, entry in {"an otherName": other("1.2.3"),
+                        "a registeredID": certs.alt("id:1.2.3"),
+                        "an ediPartyName": certs.tlv(0xA5, certs.tlv(0xA1, certs.tlv(0x0C, b"x")))}.items():
         mixed = leaf(root, extensions=(*LEAF, extension("2.5.29.17", certs.seq(entry, certs.alt("dns:a.example")))))
         c.by_ca(f"{what} is passed over", [mixed], [root], role="responder", tag="ID-10", names={"dns:a.example": True})
     stars = leaf(root, "dns:*.cluster.example.org", "dns:*.example.org.", "dns:*.net")

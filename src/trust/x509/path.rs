@@ -76,9 +76,12 @@ impl Check<'_> {
     }
 }
 
-/// Key usages, which webpki does not look at (RFC 5280, section 4.2.1.3).
+/// Key usages, which webpki does not look at (RFC 5280, section 4.2.1.3), and extensions that it knows and we don't.
 fn check_usages(path: &[Facts], issuers: Issuers) -> Result<(), Fault> {
     // [ID-9]
+    if path.iter().any(|facts| !facts.all_known) {
+        return Err(Fault::UnknownCritical);
+    }
     let (leaf, above) = path.split_first().ok_or(Fault::Damaged)?;
     if !leaf.may_sign || leaf.is_ca {
         return Err(Fault::KeyUsage);
