@@ -43,8 +43,16 @@ pub(crate) trait Revoke: Send + Sync {
 /// A session in the book.
 pub(crate) struct Entry {
     pub(crate) request: Request,
-    until: Mutex<Option<Duration>>,
+    standing: Mutex<Standing>,
     session: Weak<dyn Revoke>,
+}
+
+/// How it stands with a session.
+struct Standing {
+    /// When it is asked about next.
+    until: Option<Duration>,
+    /// How often it has been asked about: an answer to anything but the last question is none.
+    questions: u64,
 }
 
 struct Sessions {
@@ -110,7 +118,10 @@ impl Live {
         }
         let number = sessions.next;
         sessions.next += 1;
-        sessions.entries.insert(number, Arc::new(Entry { request, until: Mutex::new(until), session }));
+        sessions.entries.insert(
+            number,
+            Arc::new(Entry { request, standing: Mutex::new(Standing { until, questions: 0 }), session }),
+        );
         let unserved = !sessions.readers.contains(&place);
         if unserved {
             sessions.readers.push(place);
@@ -187,35 +198,43 @@ impl Sessions {
 
 impl Entry {
     fn until(&self) -> Option<Duration> {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.standing().until
     }
 
-    /// Carries out what was decided now. A trust that is busy has not decided, and is asked again.
-    pub(crate) fn apply(&self, decision: Decision, now: Duration) {
+    /// Takes a number for a question, and asks again soon if there should be no answer.
+    pub(crate) fn question(&self, now: Duration, patience: Duration) -> u64 {
+        let mut standing = self.standing();
+        standing.questions += 1;
+        standing.until = Some(now.saturating_add(patience));
+        standing.questions
+    }
+
+    /// Carries out what was decided now, if the question was the last one. A trust that is busy has not decided, and is asked again.
+    pub(crate) fn apply(&self, question: u64, decision: Decision, now: Duration) {
         let soon = now.saturating_add(AGAIN);
-        let until = match decision {
+        let mut standing = self.standing();
+        if standing.questions != question {
+            return;
+        }
+        standing.until = match &decision {
             Decision::Accept(grant) => grant.until.map(|until| until.max(soon)),
             Decision::Refuse(denial) if denial.refusal.reason == Reason::Busy => Some(soon),
-            Decision::Refuse(denial) => {
-                self.session.upgrade().into_iter().for_each(|session| session.revoke(denial.refusal.clone()));
-                None
-            }
+            Decision::Refuse(_) => None,
         };
-        self.set_until(until);
+        let over = standing.until.is_none();
+        drop(standing);
+        if let (Decision::Refuse(denial), true) = (decision, over) {
+            self.session.upgrade().into_iter().for_each(|session| session.revoke(denial.refusal.clone()));
+        }
     }
 
     /// There was no answer, or nobody could ask.
     pub(crate) fn ask_again(&self, now: Duration) {
-        self.set_until(Some(now.saturating_add(AGAIN)));
+        self.standing().until = Some(now.saturating_add(AGAIN));
     }
 
-    /// An answer is waited for; it is not asked about again before `patience` has passed, unless trust changes.
-    pub(crate) fn wait(&self, now: Duration, patience: Duration) {
-        self.set_until(Some(now.saturating_add(patience)));
-    }
-
-    fn set_until(&self, until: Option<Duration>) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

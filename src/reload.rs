@@ -118,7 +118,8 @@ impl<T> Shared<T> {
         let loaded = catch_unwind(AssertUnwindSafe(&self.load)).unwrap_or_else(|_| Err("loading it panicked".into()));
         let event = match loaded {
             Ok(new) => {
-                self.swap(new);
+                // What a trust of the application does when it is watched or dropped is no reason to stop watching.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.swap(new)));
                 Some(ReloadEvent::Loaded)
             }
             Err(error) => {
@@ -138,14 +139,16 @@ impl<T> Shared<T> {
 
     fn swap(&self, new: T) {
         let new = Arc::new(new);
-        let watchers: Vec<_> = {
+        let (watchers, old): (Vec<_>, _) = {
             // Under this lock, so that nobody subscribes in between.
             let mut subscribers = self.watchers();
             subscribers.retain(|subscriber| subscriber.watcher.strong_count() > 0);
             subscribers.iter().for_each(|subscriber| (subscriber.watch)(&new, &subscriber.watcher));
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-            subscribers.iter().filter_map(|subscriber| subscriber.watcher.upgrade()).collect()
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            let old = std::mem::replace(&mut *current, new);
+            (subscribers.iter().filter_map(|subscriber| subscriber.watcher.upgrade()).collect(), old)
         };
+        drop(old);
         let mut stats = self.stats();
         stats.reloads += 1;
         stats.failing = None;
@@ -167,7 +170,7 @@ fn watch<T>(shared: &Weak<Shared<T>>, mut loaded: Vec<Option<Sight>>) {
         // Two looks that agree: nobody is writing just now. What is replaced by renaming could be read at once, but who knows. Where one file never rests,
         // the others don't wait for it for ever.
         waited = if now == loaded { 0 } else { waited + 1 };
-        if again || (now != loaded && (now == last || waited > MAX_WAITS)) {
+        if (again || now != loaded) && (now == last || waited > MAX_WAITS) {
             (loaded, waited) = (now.clone(), 0);
             let pause = failed.map_or(FIRST_RETRY, |(_, pause)| (2 * pause).min(LAST_RETRY));
             failed = if shared.reload() { None } else { Some((Instant::now(), pause)) };
@@ -231,6 +234,7 @@ impl<T: Trust + 'static> Trust for Reload<T> {
     fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
         let mut subscribers = self.0.watchers();
         subscribers.retain(|subscriber| subscriber.watcher.strong_count() > 0);
+        subscribers.retain(|subscriber| !Weak::ptr_eq(&subscriber.watcher, watcher));
         subscribers.push(Subscriber {
             watcher: watcher.clone(),
             watch: |new, watcher| {

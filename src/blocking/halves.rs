@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::blocking::common::{Common, Stop};
 use crate::blocking::read::Reading;
-use crate::blocking::stream::copy;
+use crate::blocking::stream::{copy, tell_shortly};
 use crate::blocking::transport::Transport;
 use crate::blocking::write::Writing;
 use crate::identity::Peer;
@@ -92,7 +92,7 @@ impl<T: Transport> WriteHalf<T> {
     fn call<R>(&mut self, call: impl FnOnce(&mut Writing, &mut T, &Common) -> Result<R, Stop>) -> io::Result<R> {
         let WriteHalf { io, write, common } = self;
         if let Some(fault) = common.fault() {
-            write.tell(io, common, fault);
+            tell_shortly(io, write, common, fault);
             return Err(fault.to_io());
         }
         let result = call(write, io, common);
@@ -102,6 +102,9 @@ impl<T: Transport> WriteHalf<T> {
 
 impl<T: Transport> Drop for WriteHalf<T> {
     fn drop(&mut self) {
+        // A session that failed while nobody wrote: the peer is told why.
+        let WriteHalf { io, write, common } = self;
+        common.fault().into_iter().for_each(|fault| tell_shortly(io, write, common, fault));
         // Nobody is there to hear of a failure.
         let _ = self.write.close(&mut self.io);
     }

@@ -169,7 +169,7 @@ impl<T: Transport> Stream<T> {
     fn call<R>(&mut self, call: impl FnOnce(&mut Writing, &mut T, &Common) -> Result<R, Stop>) -> io::Result<R> {
         let Stream { io, read, write, common } = self;
         if let Some(fault) = common.fault() {
-            write.tell(io, common, fault);
+            tell_shortly(io, write, common, fault);
             return Err(fault.to_io());
         }
         if read.awaits_verdict() {
@@ -189,13 +189,8 @@ impl<T: Transport> Stream<T> {
     /// the next call that writes.
     fn note_read<R>(&mut self, result: Result<R, Stop>) -> io::Result<R> {
         let noted = self.common.note(result);
-        if let (Err(_), Some(fault), Ok(before)) = (&noted, self.common.fault(), self.io.timeouts()) {
-            let short = Timeouts { read: before.read, write: Some(LAST_WORDS) };
-            if fault.alert().is_some() && self.io.set_timeouts(short).is_ok() {
-                self.write.tell(&mut self.io, &self.common, fault);
-                // The session is over; whoever has another handle of the socket finds it as it was.
-                let _ = self.io.set_timeouts(before);
-            }
+        if let (Err(_), Some(fault), true) = (&noted, self.common.fault(), self.io.timeouts().is_ok()) {
+            tell_shortly(&mut self.io, &mut self.write, &self.common, fault);
         }
         noted
     }
@@ -249,6 +244,18 @@ impl<T: Transport> Write for Stream<T> {
     fn flush(&mut self) -> io::Result<()> {
         self.call(|write, io, common| write.flush(io, common))
     }
+}
+
+/// Tells the peer of a failure. A peer that does not read holds us up no longer than it has to, where the transport can be kept from blocking.
+pub(super) fn tell_shortly<T: Transport>(io: &mut T, write: &mut Writing, common: &Common, fault: &Fault) {
+    let before = io.timeouts().ok().filter(|_| fault.alert().is_some());
+    let limited = before.map(|before| io.set_timeouts(Timeouts { read: before.read, write: Some(LAST_WORDS) }));
+    // Where there are limits that can't be set, nothing is said.
+    if limited.is_none_or(|limited| limited.is_ok()) {
+        write.tell(io, common, fault);
+    }
+    // The session is over; whoever has another handle of the socket finds it as it was.
+    let _ = before.map(|before| io.set_timeouts(before));
 }
 
 /// Copies what fits.

@@ -35,11 +35,13 @@ pub(super) fn supervise(config: &Config, accepted: Accepted, common: &Arc<Common
 
 fn run(config: &Config) {
     let live = &config.live;
+    let _leaving = Leaving(live);
     // Another may have left without having asked about the last change.
     let (mut all, mut seen) = (true, live.changes());
     loop {
-        let now = clock::now(config);
-        live.due(now, all).iter().for_each(|entry| ask(live, entry, now));
+        for entry in live.due(clock::now(config), all) {
+            ask(live, &entry, clock::now(config));
+        }
         let planned = live.plan();
         if live.leave_if_empty(PLACE) {
             return;
@@ -52,12 +54,24 @@ fn run(config: &Config) {
     }
 }
 
+/// Lets another thread take over if this one ends by a panic, of the application's clock for example.
+struct Leaving<'a>(&'a Live);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.left(PLACE);
+        }
+    }
+}
+
 /// Asks about one. An answer that does not come leaves the session as it is, to be asked about again.
 fn ask(live: &Live, entry: &Entry, now: Duration) {
+    let question = entry.question(now, PATIENCE);
     let request = entry.request.clone().at(now);
     let decided = || wait(live.trust().decide(&request), Instant::now() + PATIENCE);
     match catch_unwind(AssertUnwindSafe(decided)) {
-        Ok(Some(decision)) => entry.apply(decision, now),
+        Ok(Some(decision)) => entry.apply(question, decision, now),
         Ok(None) | Err(_) => entry.ask_again(now),
     }
 }

@@ -128,6 +128,9 @@ impl Writing {
         if let Some((alert, text)) = fault.alert() {
             // The failure itself is what is reported. What the transport did not take at the first call may go at a
             // later one.
+            if alert == Alert::Revoked {
+                self.out.discard_gathered();
+            }
             let _ = self.seal_alert(common, alert, &text);
             let _ = self.flush(io, common);
         }

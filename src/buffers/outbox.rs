@@ -59,7 +59,6 @@ impl Outbox {
     }
 
     /// Forgets what was gathered and not sealed.
-    #[cfg(feature = "tokio")]
     pub(crate) fn discard_gathered(&mut self) {
         self.gathered.iter_mut().for_each(|gathered| gathered.bytes.clear());
     }

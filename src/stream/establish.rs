@@ -406,8 +406,8 @@ pub(crate) async fn linger(mut io: impl AsyncRead + Unpin) {
 }
 
 /// How long a peer is listened to that has been told off, and how much.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_LEN: usize = 128 * 1_024;
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER_LEN: usize = 128 * 1_024;
 /// How much is read at a time before the peer is authenticated, in bytes.
 const READ_LEN: usize = 4_096;
 /// How much is discarded of a peer that gets no answer, in bytes.

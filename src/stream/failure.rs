@@ -47,9 +47,8 @@ impl Latch {
             return fault.to_io();
         }
         let first = self.0.fault.get_or_init(|| Box::new(fault)).to_io();
-        if let Some(writer) = self.sleeping_writer().take() {
-            writer.wake();
-        }
+        let writer = self.sleeping_writer().take();
+        writer.into_iter().for_each(Waker::wake);
         first
     }
 
@@ -118,7 +117,9 @@ impl State {
     pub(super) fn end(&self, fault: Fault) {
         self.fault.get_or_init(|| Box::new(fault));
         let writer = self.sleeping_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        [writer, self.sleeping_reader().take()].into_iter().flatten().for_each(Waker::wake);
+        let reader = self.sleeping_reader().take();
+        // Without the locks: who is woken may be polled here and now.
+        [writer, reader].into_iter().flatten().for_each(Waker::wake);
     }
 }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 use crate::error::{Alert, Error, Misuse};
 use crate::identity::Peer;
@@ -33,7 +34,7 @@ use crate::session::{Session, SessionId, SessionInfo};
 
 pub use crate::failure::{ConnectError, protocol_error};
 pub use establish::Milestone;
-pub(crate) use establish::{Establish, Seen, linger, told};
+pub(crate) use establish::{Establish, LINGER, LINGER_LEN, Seen, linger, told};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch, tell_peer};
@@ -151,10 +152,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// The refusal, or any other failure of reading.
     pub async fn accepted(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| {
-            self.latch.check()?;
+            if self.latch.fault().is_some() {
+                return self.over(cx);
+            }
             let polled = self.read.poll_accepted(&mut self.io, cx);
-            if polled.is_pending() {
-                self.latch.park_reader(cx)?;
+            if polled.is_pending() && self.latch.park_reader(cx).is_err() {
+                return self.over(cx);
             }
             self.latch.note_poll(polled)
         })
@@ -182,14 +185,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// After a failure: sends what the peer has not been told yet, and discards what it still sends, until it closes, for a second at most, and without opening
     /// it. A connection that is closed with bytes unread is reset, and what the peer was told last may be lost with it.
     pub async fn linger(&mut self) {
-        if self.latch.fault().is_some() {
-            std::future::poll_fn(|cx| {
-                let _: Poll<io::Result<()>> = self.over(cx);
-                Poll::Ready(())
-            })
-            .await;
-            linger(&mut self.io).await;
+        if self.latch.fault().is_none() {
+            return;
         }
+        let mut left = LINGER_LEN;
+        let discard = std::future::poll_fn(|cx| {
+            let _: Poll<io::Result<()>> = self.over(cx);
+            let mut scratch = [0; 1_024];
+            while left > 0 {
+                let mut room = ReadBuf::new(&mut scratch);
+                match ready!(Pin::new(&mut self.io).poll_read(cx, &mut room)) {
+                    Ok(()) if !room.filled().is_empty() => left = left.saturating_sub(room.filled().len()),
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = timeout(LINGER, discard).await;
     }
 }
 

@@ -70,16 +70,20 @@ impl Supervisor {
             if index % FAIR == FAIR - 1 {
                 yield_now().await;
             }
-            let mut asked: Asked = Box::pin(ask(self.live.clone(), entry.clone(), now));
+            // Answers that are waited for take all the room: another time.
+            if slow.len() >= MAX_SLOW {
+                entry.ask_again(now);
+                continue;
+            }
+            let question = entry.question(now, PATIENCE);
+            let mut asked: Asked = Box::pin(ask(self.live.clone(), entry.clone(), question, now));
             match poll_fn(|cx| Poll::Ready(poll_once(&mut asked, cx))).await {
                 Polled::Ready => {}
                 // A trust decision of the application that panics leaves the other sessions supervised.
                 Polled::Panicked => entry.ask_again(now),
-                Polled::Pending if slow.len() < MAX_SLOW => {
-                    entry.wait(now, PATIENCE);
+                Polled::Pending => {
                     slow.spawn(asked);
                 }
-                Polled::Pending => entry.ask_again(now),
             }
         }
     }
@@ -102,10 +106,10 @@ fn poll_once(asked: &mut Asked, cx: &mut Context<'_>) -> Polled {
 }
 
 /// Asks about one. An answer that does not come leaves the session as it is, to be asked about again.
-async fn ask(live: Arc<Live>, entry: Arc<Entry>, now: Duration) {
+async fn ask(live: Arc<Live>, entry: Arc<Entry>, question: u64, now: Duration) {
     let request = entry.request.clone().at(now);
     match timeout(PATIENCE, live.trust().decide(&request)).await {
-        Ok(decision) => entry.apply(decision, now),
+        Ok(decision) => entry.apply(question, decision, now),
         Err(_) => entry.ask_again(now),
     }
 }

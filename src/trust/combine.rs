@@ -7,6 +7,7 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 
 use crate::error::Reason;
+use crate::identity::Name;
 use crate::trust::conditions::Conditions;
 use crate::trust::decision::{Decision, DecisionFuture, Denial, Grant, Request, Trust, Watcher};
 #[cfg(feature = "std")]
@@ -115,10 +116,18 @@ impl Trust for AllOf {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
         Box::pin(async move {
             let mut whole: Option<Grant> = None;
+            let mut names: Option<Vec<Name>> = None;
             for (index, rule) in self.0.iter().enumerate() {
                 match rule.decide(request).await {
                     Decision::Accept(mut grant) => {
                         grant.rule = numbered(index, &grant.rule);
+                        let given = core::mem::take(&mut grant.names);
+                        // Names that one of the rules did not let through are not brought back by another.
+                        names = match names {
+                            None => Some(given).filter(|given| !given.is_empty()),
+                            Some(names) if given.is_empty() => Some(names),
+                            Some(names) => Some(names.into_iter().filter(|name| given.contains(name)).collect()),
+                        };
                         whole = Some(whole.map_or_else(|| grant.clone(), |whole| merge(whole, &grant)));
                     }
                     Decision::Refuse(mut denial) => {
@@ -129,6 +138,7 @@ impl Trust for AllOf {
             }
             let Some(mut grant) = whole else { return Decision::not_trusted().because("all of 0: nobody is accepted") };
             grant.rule = format!("all of {}: {}", self.0.len(), grant.rule);
+            grant.names = names.unwrap_or_default();
             Decision::Accept(grant)
         })
     }
@@ -198,12 +208,6 @@ fn is_busy(decision: &Decision) -> bool {
 
 fn merge(mut whole: Grant, other: &Grant) -> Grant {
     whole.name = whole.name.or_else(|| other.name.clone());
-    // Names that one of the rules did not let through are not brought back by another.
-    if whole.names.is_empty() {
-        whole.names.clone_from(&other.names);
-    } else if !other.names.is_empty() {
-        whole.names.retain(|name| other.names.contains(name));
-    }
     if let Some(until) = other.until {
         whole.limit(until);
     }

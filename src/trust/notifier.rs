@@ -46,7 +46,7 @@ impl<T: Trust> Trust for Notified<T> {
 
     fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
         let mut watchers = self.notifier.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watchers.retain(|watcher| watcher.strong_count() > 0);
+        watchers.retain(|other| other.strong_count() > 0 && !Weak::ptr_eq(other, watcher));
         watchers.push(watcher.clone());
         drop(watchers);
         self.inner.watch(watcher);

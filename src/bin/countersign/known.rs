@@ -64,7 +64,7 @@ impl Place {
 
     /// After a call that failed: goes on if the peer is new and a person says yes. `Ok(false)` if that was not the reason.
     pub fn settle(&self, args: &ConnectArgs, file: &Path) -> Result<bool, Report> {
-        let Some(Seen { key, known, .. }) = self.take() else { return Ok(false) };
+        let Some(Seen { key, known, predecessor: None }) = self.take() else { return Ok(false) };
         let shown = format!("[{}]:{}", self.host.escape_debug(), self.port);
         match known {
             Known::New => {

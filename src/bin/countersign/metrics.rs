@@ -25,7 +25,7 @@ pub struct Sessions {
 pub async fn write(path: &Path, listener: &Listener, sessions: &Arc<Sessions>, watched: &[Watched]) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut written = String::new();
+    let (mut written, mut failure) = (String::new(), String::new());
     loop {
         every.tick().await;
         let text = render(listener, sessions, watched);
@@ -34,7 +34,11 @@ pub async fn write(path: &Path, listener: &Listener, sessions: &Arc<Sessions>, w
         }
         match replace(path, text.as_bytes(), 0o644) {
             Ok(()) => written = text,
-            Err(report) => log::line(format!("error: {report}")),
+            Err(report) if report.to_string() != failure => {
+                failure = report.to_string();
+                log::line(format!("error: {failure}"));
+            }
+            Err(_) => {}
         }
     }
 }

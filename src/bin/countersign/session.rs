@@ -15,24 +15,30 @@ use crate::report::{INTERRUPTED, IO, Report};
 
 /// Standard input to the peer, the peer to standard output, until both have ended. An interrupt ends our direction properly.
 pub async fn on_stdio(stream: Stream<TcpStream>, interrupted: impl Future<Output = ()>) -> Result<u8, Report> {
-    let (read, mut write) = stream.into_split();
+    let (mut read, mut write) = stream.into_split();
     let code = tokio::select! {
-        code = pump(read, &mut write) => code?,
-        () = interrupted => INTERRUPTED,
+        code = pump(&mut read, &mut write) => code,
+        () = interrupted => Ok(INTERRUPTED),
     };
+    if code.is_err() {
+        // The peer is told why, and gets the time to read it.
+        let _ = timeout(GRACE, write.shutdown()).await;
+        read.linger().await;
+    }
+    let code = code?;
     // If the copy has not ended our direction, it ends here: an authenticated end, within reason.
     let _ = timeout(GRACE, write.shutdown()).await;
     Ok(code)
 }
 
-async fn pump(mut read: ReadHalf<OwnedReadHalf>, write: &mut WriteHalf<OwnedWriteHalf>) -> Result<u8, Report> {
+async fn pump(read: &mut ReadHalf<OwnedReadHalf>, write: &mut WriteHalf<OwnedWriteHalf>) -> Result<u8, Report> {
     let (mut sent, mut received) = (0, 0);
     let mut stdout = tokio::io::stdout();
     let up = async {
         send(tokio::io::stdin(), write, &mut sent).await?;
         write.shutdown().await.map_err(CopyError::Write)
     };
-    let down = receive(&mut read, &mut stdout, &mut received);
+    let down = receive(read, &mut stdout, &mut received);
     tokio::pin!(up, down);
     let (mut up_done, mut down_done) = (false, false);
     while !(up_done && down_done) {

@@ -1,5 +1,6 @@
 //! Whom we trust: a trust file, CAs, or both; all watched.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -76,18 +77,17 @@ fn trust_file(path: &Path) -> Result<(Reload<TrustFile>, Watched), Report> {
 /// Says on standard error what a decision warns of, the same thing once.
 struct Warning<T> {
     inner: T,
-    said: Mutex<String>,
+    said: Mutex<HashSet<String>>,
 }
 
 impl<T: Trust> Trust for Warning<T> {
     fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
         Box::pin(async move {
             let decision = self.inner.decide(request).await;
-            if let Some((_, warning)) = decision.rule().split_once("WARNING: ") {
+            if let (true, Some((_, warning))) = (decision.is_accept(), decision.rule().split_once("WARNING: ")) {
                 let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-                if *said != warning {
+                if said.insert(warning.to_string()) {
                     log::line(format!("warning: {}", warning.escape_debug()));
-                    *said = warning.to_string();
                 }
             }
             decision

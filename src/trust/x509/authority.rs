@@ -108,7 +108,7 @@ impl Authority {
             let rule = format!("certificate {} by the CA {subject}", chain.serial());
             let (names, until) = (chain.names().to_vec(), Some(path.verified.until));
             let mut grant = Grant { names, until, rule, ..Grant::default() };
-            match self.check_revocation(path, time, &mut grant) {
+            match self.check_revocation(chain, path, time, &mut grant) {
                 Ok(()) => return Ok(grant),
                 Err(other) => fault = fault.or(Some(other)),
             }
@@ -146,19 +146,27 @@ impl Authority {
     }
 
     /// Where there are lists, each certificate needs one of its issuer that is up to date, and is on none.
-    fn check_revocation(&self, path: &Path, time: Duration, grant: &mut Grant) -> Result<(), Fault> {
+    fn check_revocation(
+        &self,
+        chain: &CertificateChain,
+        path: &Path,
+        time: Duration,
+        grant: &mut Grant,
+    ) -> Result<(), Fault> {
         if self.crls.is_empty() {
             return Ok(());
         }
         let mut stale = None;
-        for (serial, lists) in path.verified.serials.iter().zip(&path.lists) {
+        for ((serial, lists), facts) in path.verified.serials.iter().zip(&path.lists).zip(chain.facts()) {
             let lists = || lists.iter().filter_map(|index| self.crls.get(*index));
             for crl in lists() {
                 if crl.list.find_serial(serial).map_err(Fault::from)?.is_some() {
                     return Err(Fault::Revoked);
                 }
             }
-            let newest = lists().max_by_key(|crl| crl.next_update).ok_or(Fault::UnknownStatus)?;
+            let named = self.crls.iter().any(|crl| crl.issuer_der == facts.issuer);
+            let missing = if named { Fault::CrlSignature } else { Fault::UnknownStatus };
+            let newest = lists().max_by_key(|crl| crl.next_update).ok_or(missing)?;
             if newest.next_update > time {
                 grant.limit(newest.next_update);
             } else {

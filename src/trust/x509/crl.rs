@@ -22,18 +22,12 @@ pub(super) struct Crl {
     pub(super) issuer: String,
     /// Its name in DER.
     pub(super) issuer_der: Vec<u8>,
-    signed: Signed,
+    /// The CAs that we know, by their numbers, that have its name and have signed it.
+    signers: Vec<usize>,
+    /// All of it, to be checked with the key of a CA between.
+    der: Vec<u8>,
     pub(super) next_update: Duration,
     pub(super) revoked: usize,
-}
-
-/// Whose signature a list has.
-#[derive(Debug)]
-enum Signed {
-    /// That of these CAs that we know.
-    Checked(Vec<usize>),
-    /// None of them has its issuer's name: that is the name of a CA between. The whole list, to be checked with the key of that one.
-    Unchecked(Vec<u8>),
 }
 
 /// Who issued a certificate on a path.
@@ -73,13 +67,12 @@ impl Crl {
     /// Whether it says which certificates of this issuer are revoked: it has his name, given in DER, and his signature.
     pub(super) fn is_by(&self, name: &[u8], issuer: Issuer<'_>) -> bool {
         self.issuer_der == name
-            && match (issuer, &self.signed) {
-                (Issuer::Known(number), Signed::Checked(signers)) => signers.contains(&number),
-                (Issuer::Between(facts), Signed::Unchecked(der)) => {
+            && match issuer {
+                Issuer::Known(number) => self.signers.contains(&number),
+                Issuer::Between(facts) => {
                     let key_info = AnyRef::try_from(facts.key_info.as_slice());
-                    facts.may_revoke && key_info.is_ok_and(|key_info| is_signed_by(der, key_info.value()))
+                    facts.may_revoke && key_info.is_ok_and(|key_info| is_signed_by(&self.der, key_info.value()))
                 }
-                _ => false,
             }
     }
 
@@ -94,17 +87,13 @@ impl Crl {
         let name = AnyRef::try_from(issuer_der.as_slice()).map_err(damaged)?;
         let mut ours =
             anchors.iter().enumerate().filter(|(_, anchor)| *anchor.anchor.subject == *name.value()).peekable();
-        let signed = if ours.peek().is_none() {
-            Signed::Unchecked(der.to_vec())
-        } else {
-            let is_signer =
-                |anchor: &Anchor| anchor.signs_lists && is_signed_by(der, &anchor.anchor.subject_public_key_info);
-            let signers: Vec<usize> = ours.filter(|(_, anchor)| is_signer(anchor)).map(|(index, _)| index).collect();
-            if signers.is_empty() {
-                return Err(NoCrl::Forged(issuer));
-            }
-            Signed::Checked(signers)
-        };
+        let is_ours = ours.peek().is_some();
+        let is_signer =
+            |anchor: &Anchor| anchor.signs_lists && is_signed_by(der, &anchor.anchor.subject_public_key_info);
+        let signers: Vec<usize> = ours.filter(|(_, anchor)| is_signer(anchor)).map(|(index, _)| index).collect();
+        if is_ours && signers.is_empty() {
+            return Err(NoCrl::Forged(issuer));
+        }
         if list.issuing_distribution_point().is_some() {
             return Err(NoCrl::Damaged("it is about a part of the certificates only: give the whole one".into()));
         }
@@ -112,7 +101,8 @@ impl Crl {
             list,
             issuer,
             issuer_der,
-            signed,
+            signers,
+            der: der.to_vec(),
             next_update: tbs.next_update.as_ref().map_or(Duration::MAX, |time| time.to_unix_duration()),
             revoked: tbs.revoked_certificates.as_ref().map_or(0, Vec::len),
         })

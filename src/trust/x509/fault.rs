@@ -73,7 +73,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Fault::Algorithm => "a signature of a kind that is not accepted",
             Fault::CrlExpired => "the revocation list of its issuer is out of date",
-            Fault::CrlSignature => "the revocation list is not signed by its issuer",
+            Fault::CrlSignature => "the revocation list with the name of its issuer is not signed by it",
             Fault::Damaged => "certificate damaged",
             Fault::Expired => "certificate expired",
             Fault::KeyUsage => "a certificate is not for this use: key usage, or a CA in the place of a peer",

@@ -1,5 +1,5 @@
-//! Certificates: whom a CA vouches for (specification, section 7.1; RFC 5280). Paths, signatures, names and revocation lists are checked by
-//! rustls-webpki.
+//! Certificates: whom a CA vouches for (specification, section 7.1; RFC 5280). Paths, signatures and names are checked by rustls-webpki,
+//! which reads revocation lists as well; here they are verified once, when they are loaded or first met.
 
 mod algorithms;
 mod anchor;
