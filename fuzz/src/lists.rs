@@ -121,6 +121,7 @@ impl Range {
         let width = if written.is_ipv4() { 32 } else { 128 };
         let len = match len {
             None => width,
+            Some(len) if len.len() > 1 && len.starts_with('0') => return None,
             Some(len) if len.bytes().all(|byte| byte.is_ascii_digit()) => {
                 len.parse().ok().filter(|len| *len <= width)?
             }
