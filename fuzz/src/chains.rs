@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use countersign::identity::{CertificateChain, Credential, Name, PublicKey};
+use countersign::error::Alert;
+use countersign::identity::{CertificateChain, ChainError, Credential, Name, PublicKey};
 use countersign::trust::{Authority, Decision, Direction, Pinned, Request, StaleCrl, Trust, TrustFile};
 use serde_json::Value;
 
@@ -169,11 +170,38 @@ fn chain_data(case: &Case, data: &[u8], choice: u8) {
 
 /// The certificate of a CA with another key in it: an authority takes name and key of it, and asks for no signature.
 fn of_stranger(ca: &[u8], stranger: &PublicKey) -> Option<String> {
+    with_key(ca, stranger).map(|ca| armour("CERTIFICATE", &ca))
+}
+
+/// A certificate with another Ed25519 key in the place of its own.
+fn with_key(certificate: &[u8], key: &PublicKey) -> Option<Vec<u8>> {
     let start = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-    let place = ca.windows(start.len()).position(|bytes| bytes == start)? + start.len();
-    let mut ca = ca.to_vec();
-    ca.get_mut(place..place + 32)?.copy_from_slice(stranger.as_bytes());
-    Some(armour("CERTIFICATE", &ca))
+    let place = certificate.windows(start.len()).position(|bytes| bytes == start)? + start.len();
+    let mut patched = certificate.to_vec();
+    patched.get_mut(place..place + 32)?.copy_from_slice(key.as_bytes());
+    Some(patched)
+}
+
+/// What somebody with this key presents: a chain of the vectors whose first certificate has the key in it, edited. Whether a CA has signed it is for
+/// trust to say, and not for the handshake.
+pub(super) fn presented(key: &PublicKey, reader: &mut Reader<'_>) -> Vec<u8> {
+    let mut chain = CASES[usize::from(reader.u8()) % CASES.len()].chain.clone();
+    let patched = chain.first().and_then(|leaf| with_key(leaf, key));
+    patched.into_iter().for_each(|leaf| chain[0] = leaf);
+    chain.iter_mut().for_each(|certificate| edit(certificate, reader));
+    let mut data = framed(&chain);
+    edit(&mut data, reader);
+    data
+}
+
+/// The key that credential data of certificates is for, or the alert that it deserves ([ID-4] to [ID-7]).
+pub(super) fn certified_key(data: &[u8]) -> Result<[u8; 32], Alert> {
+    let certificates = unframed(data).ok_or(Alert::Malformed)?;
+    match CertificateChain::from_der(certificates) {
+        Ok(chain) => Ok(*chain.public_key().as_bytes()),
+        Err(ChainError::Weak) => Err(Alert::Refused),
+        Err(_) => Err(Alert::Malformed),
+    }
 }
 
 fn pem(text: &str) {

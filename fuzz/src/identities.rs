@@ -75,7 +75,11 @@ impl<'a> Claim<'a> {
             4 => claim.data = reader.take(32).to_vec(),
             5 => {
                 claim.kind = reader.u8();
-                claim.data = reader.short().to_vec();
+                claim.data = match claim.kind {
+                    #[cfg(feature = "x509")]
+                    2 => super::chains::presented(&claim.signer.public_key(), reader),
+                    _ => reader.short().to_vec(),
+                };
             }
             6 => claim.service = reader.short(),
             _ => claim.padding = reader.short(),
@@ -147,21 +151,25 @@ impl<'a> Claim<'a> {
         };
         let Some(len) = rules::auth(auth) else { return Expected::Fails(Alert::Malformed) };
         let credential = &auth[3..len - 96];
-        let Ok(bytes) = <&[u8; 32]>::try_from(credential) else { return Expected::Fails(Alert::Malformed) };
-        if auth[0] != 1 {
-            return Expected::Fails(Alert::Malformed);
-        }
-        if PublicKey::from_bytes(bytes).is_err() {
-            return Expected::Fails(Alert::Refused);
-        }
+        let key = match auth[0] {
+            1 => <[u8; 32]>::try_from(credential).map_err(|_| Alert::Malformed),
+            #[cfg(feature = "x509")]
+            2 => super::chains::certified_key(credential),
+            _ => Err(Alert::Malformed),
+        };
+        let bytes = match key {
+            Ok(bytes) if PublicKey::from_bytes(&bytes).is_ok() => bytes,
+            Ok(_) => return Expected::Fails(Alert::Refused),
+            Err(alert) => return Expected::Fails(alert),
+        };
         // The confirmation first, and over whatever stands there as a signature.
         if self.raw.is_some() || self.spoil_confirm {
             return Expected::Fails(Alert::BadRecord);
         }
-        if self.spoil_signature || self.other_role || bytes != self.signer.public_key().as_bytes() {
+        if self.spoil_signature || self.other_role || bytes != *self.signer.public_key().as_bytes() {
             return Expected::Fails(Alert::Refused);
         }
-        let trusted = *bytes == *parties::key(self.role).as_bytes();
+        let trusted = bytes == *parties::key(self.role).as_bytes();
         match self.role {
             // [ID-3] can't be met here: a party's own key signs for nobody else.
             Role::Responder if trusted => Expected::Trusted,

@@ -121,6 +121,7 @@ impl Range {
         let width = if written.is_ipv4() { 32 } else { 128 };
         let len = match len {
             None => width,
+            Some(len) if len.len() > 1 && len.starts_with('0') => return None,
             Some(len) if len.bytes().all(|byte| byte.is_ascii_digit()) => {
                 len.parse().ok().filter(|len| *len <= width)?
             }
@@ -149,11 +150,6 @@ impl Range {
 
 fn addresses(list: &str, texts: &[&str]) {
     let pieces: Vec<&str> = list.split(',').collect();
-    // What is a number here and not there: a length with zeros before it.
-    if pieces.iter().any(|piece| piece.split_once('/').is_some_and(|(_, len)| len.len() > 1 && len.starts_with('0'))) {
-        let _ = AddressList::parse(list);
-        return;
-    }
     let ranges: Option<Vec<Range>> = pieces.iter().map(|piece| Range::parse(piece)).collect();
     let ranges = ranges.filter(|ranges| ranges.len() <= 1_024 && ranges.iter().any(|range| !range.negated));
     let parsed = AddressList::parse(list);

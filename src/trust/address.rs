@@ -71,12 +71,19 @@ fn parse_range(text: &str) -> Result<IpNet, ParseAddressError> {
     let bad = || ParseAddressError::Address(text.chars().take(MAX_SHOWN).collect());
     let range = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().map_err(|_| bad())?,
+        Err(_) => range(text).ok_or_else(bad)?,
     };
     if range.addr() != range.network() {
         return Err(ParseAddressError::HostBits(text.into(), IpRange(range.trunc())));
     }
     Ok(canonical(range))
+}
+
+/// An address as the standard library takes it, which ipnet is not as strict about: to some `010.0.0.0/8` is `8.0.0.0/8`.
+fn range(text: &str) -> Option<IpNet> {
+    let (address, len) = text.split_once('/')?;
+    let is_number = len.bytes().all(|byte| byte.is_ascii_digit()) && (len == "0" || !len.starts_with('0'));
+    IpNet::new(address.parse().ok()?, len.parse().ok().filter(|_| is_number)?).ok()
 }
 
 /// A range of IPv4 addresses that is written as one of IPv6 is one of IPv4.
@@ -191,6 +198,9 @@ mod tests {
             "::1%eth0",
             "10.0.0.0/-1",
         ] {
+            assert!(matches!(parse(bad), ParseAddressError::Address(_)), "{bad:?}");
+        }
+        for bad in ["010.0.0.0/8", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0.0/", "/8", "::/00"] {
             assert!(matches!(parse(bad), ParseAddressError::Address(_)), "{bad:?}");
         }
         for bad in ["010.0.0.1", "10.0.0.0/8/8", "[::1]", "10.0.0.1:22", "!!10.0.0.1", "\u{661}.1.1.1", "::1\0"] {
