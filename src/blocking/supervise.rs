@@ -35,6 +35,7 @@ pub(super) fn supervise(config: &Config, accepted: Accepted, common: &Arc<Common
 
 fn run(config: &Config) {
     let live = &config.live;
+    let _leaving = Leaving(live);
     // Another may have left without having asked about the last change.
     let (mut all, mut seen) = (true, live.changes());
     loop {
@@ -59,6 +60,17 @@ fn ask(live: &Live, entry: &Entry, now: Duration) {
     match catch_unwind(AssertUnwindSafe(decided)) {
         Ok(Some(decision)) => entry.apply(decision, now),
         Ok(None) | Err(_) => entry.ask_again(now),
+    }
+}
+
+/// Lets another thread take over at the next session if this one panics, as with a clock of the application that does.
+struct Leaving<'a>(&'a Live);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.left(PLACE);
+        }
     }
 }
 
