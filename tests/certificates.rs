@@ -2,11 +2,13 @@
 #![allow(missing_docs)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign::config::Config;
 use countersign::error::{Error, Reason, Untrusted};
 use countersign::identity::{CertificateChain, Certified, ChainError, Credential, Identity, Name, PeerId, Signer};
+use countersign::reload::ReloadEvent;
 use countersign::trust::{
     Authority, Decision, Direction, KnownPeers, Pinned, Request, SUCCESSION, StaleCrl, Trust, TrustFile, from_fn,
 };
@@ -351,7 +353,7 @@ fn vouch(old: &Identity, next: &Identity, purpose: &[u8], end: Duration) -> Cert
     let mut leaf = leaf_params(&[]);
     leaf.extended_key_usages.clear();
     let mut extension = vec![0x30, u8::try_from(purpose.len() + 2).expect("short"), 0x06];
-    extension.push(u8::try_from(purpose.len()).expect("short"));
+    extension.push(u8::try_from(purpose.len().min(20)).expect("short"));
     extension.extend_from_slice(purpose);
     leaf.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 37], extension)];
     leaf.not_after = at(end);
@@ -407,6 +409,13 @@ async fn succession() {
             assert!(!ask(&**trust, chain, Direction::Outbound, time).is_accept(), "{what}: {why}");
         }
     }
+    // Its one purpose, for a year at most.
+    let more: Vec<u8> = [&SUCCESSION, [0x06, 0x08].as_slice(), &server_auth].concat();
+    let two = vouch(&identity(1), &identity(2), &more, NOW + hour);
+    let long = vouch(&identity(1), &identity(2), &SUCCESSION, NOW + 24 * 368 * hour);
+    for chain in [two, long] {
+        assert!(!ask(&Pinned::new([peer_id(1)]), chain, Direction::Outbound, Some(NOW)).is_accept());
+    }
     // The second certificate says who vouches, and somebody else signed.
     let forged = vouch(&identity(3), &identity(2), &SUCCESSION, NOW + hour);
     let honest = vouch(&identity(1), &identity(4), &SUCCESSION, NOW + hour);
@@ -420,6 +429,9 @@ async fn succession() {
     let [near, _far] = call(&near, &far, None, Some(peer_id(1))).await.expect("connected");
     assert_eq!(*near.peer().public_key(), identity(2).public_key());
     assert_eq!(near.peer().predecessor(), Some(&line));
+    // The key that vouches is another than the one that was called.
+    let error = call(&near, &far, None, Some(peer_id(7))).await.expect_err("another peer");
+    assert!(matches!(error, Error::Untrusted(Untrusted::NotExpected { .. })), "{error}");
     let other = Config::new(identity(5), from_fn(|_| Decision::accept())).clock(|| NOW);
     let error = call(&other, &far, None, Some(peer_id(1))).await.expect_err("nobody said that the old key vouches");
     assert!(matches!(error, Error::Untrusted(Untrusted::NotExpected { .. })), "{error}");
@@ -468,6 +480,41 @@ async fn signers_that_change() {
     call(&near, &far, Some("first.example"), None).await.expect_err("the old is gone");
     assert_eq!(before.peer().names(), [Name::Dns("first.example".into())]);
     assert_eq!(Signer::public_key(&signer), identity(2).public_key());
+}
+
+/// Files that could not be loaded for want of something else are tried again, though they stay the same; and the failure is told once.
+#[test]
+fn a_failed_load_is_tried_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("trust");
+    std::fs::write(&path, "# nobody\n").expect("written");
+    let (fails, told) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (load_fails, tells) = (fails.clone(), told.clone());
+    let load = move || match load_fails.load(Ordering::SeqCst) {
+        true => Err("no descriptor left".into()),
+        false => Ok(TrustFile::parse("").expect("empty")),
+    };
+    let observe = move |event: &ReloadEvent| {
+        tells.fetch_add(u64::from(matches!(event, ReloadEvent::Failed(_))), Ordering::SeqCst);
+    };
+    let reload = Reload::new([path.clone()], load, observe).expect("loaded");
+    fails.store(true, Ordering::SeqCst);
+    std::fs::write(&path, "# nobody at all\n").expect("written");
+    let wait = |done: &dyn Fn() -> bool| {
+        for _ in 0..2_000 {
+            if done() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not noticed");
+    };
+    wait(&|| reload.stats().failures == 1);
+    // It has been tried once more by then.
+    std::thread::sleep(Duration::from_millis(1_500));
+    fails.store(false, Ordering::SeqCst);
+    wait(&|| reload.stats().reloads == 1);
+    assert_eq!((told.load(Ordering::SeqCst), reload.stats().failing), (1, None));
 }
 
 /// [ID-9] Constraints hold for addresses too, and for a CA that is configured.

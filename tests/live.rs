@@ -233,6 +233,33 @@ async fn nothing_is_delivered_after_the_end() {
     revoked_here(&far.read(&mut [0; 8]).await.expect_err("revoked"));
 }
 
+/// The same for halves; and what was gathered to be sent, and had not been, is not sent to somebody who is not trusted any more.
+#[tokio::test]
+async fn nothing_is_delivered_after_the_end_in_halves() {
+    let switch = Switch::default();
+    let trusting = countersign::trust::Pinned::new([peer_id(2)]);
+    let far = Config::new(identity(2), switch.clone()).write_buffer(1_000);
+    let [mut near, far] = pair(&Config::new(identity(1), trusting), &far).await;
+    let (mut read, mut write) = far.into_split();
+    near.write_all(b"late").await.expect("written");
+    near.flush().await.expect("flushed");
+    write.write_all(b"gathered").await.expect("gathered");
+    let asked = switch.asked.load(Ordering::SeqCst);
+    switch.turn(true);
+    soon(async {
+        while switch.asked.load(Ordering::SeqCst) == asked {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    revoked_here(&read.read(&mut [0; 8]).await.expect_err("revoked"));
+    revoked_here(&write.flush().await.expect_err("revoked"));
+    let mut got = Vec::new();
+    let error = soon(near.read_to_end(&mut got)).await.expect_err("told");
+    assert_eq!((revoked_there(&error), got.len()), ("taken off the list", 0));
+}
+
 /// Both roles watch: an initiator whose trust in the responder ends, ends the session as well. A change that changes nothing for a peer leaves it alone.
 #[tokio::test]
 async fn an_initiator_watches_too() {

@@ -76,17 +76,6 @@ fn ask(live: &Live, entry: &Entry, now: Duration) {
     }
 }
 
-/// Lets another thread take over at the next session if this one panics, as with a clock of the application that does.
-struct Leaving<'a>(&'a Live);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.left(PLACE);
-        }
-    }
-}
-
 /// No runtime has this number.
 const PLACE: Place = Place(0);
 const LONGEST: Duration = Duration::from_secs(5);
