@@ -426,9 +426,9 @@ async fn succession() {
     // End to end: who calls the old key gets the new one, and knows.
     let far = Config::new(Certified::new(identity(2), good).expect("its key"), from_fn(|_| Decision::accept()));
     let near = Config::new(identity(5), Pinned::new([peer_id(1)])).clock(|| NOW);
-    let [near, _far] = call(&near, &far, None, Some(peer_id(1))).await.expect("connected");
-    assert_eq!(*near.peer().public_key(), identity(2).public_key());
-    assert_eq!(near.peer().predecessor(), Some(&line));
+    let [stream, _far] = call(&near, &far, None, Some(peer_id(1))).await.expect("connected");
+    assert_eq!(*stream.peer().public_key(), identity(2).public_key());
+    assert_eq!(stream.peer().predecessor(), Some(&line));
     // The key that vouches is another than the one that was called.
     let error = call(&near, &far, None, Some(peer_id(7))).await.expect_err("another peer");
     assert!(matches!(error, Error::Untrusted(Untrusted::NotExpected { .. })), "{error}");
