@@ -37,6 +37,12 @@ pub(crate) fn wipe_stack() {
     core::hint::black_box(&mut [0_u8; STACK_LEN]).zeroize();
 }
 
+/// The same for what the key schedule leaves, which does not reach as deep.
+#[inline(never)]
+pub(crate) fn wipe_shallow_stack() {
+    core::hint::black_box(&mut [0_u64; SHALLOW_LEN]).zeroize();
+}
+
 impl<const N: usize> Drop for Secret<N> {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -49,6 +55,8 @@ impl<const N: usize> fmt::Debug for Secret<N> {
     }
 }
 
+/// More than the key schedule takes, in words.
+const SHALLOW_LEN: usize = 1_024;
 /// More than any key file takes.
 #[cfg(feature = "std")]
 const STACK_LEN: usize = 64 * 1024;

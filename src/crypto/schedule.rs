@@ -14,7 +14,7 @@ use crate::limits::{
     CONFIRM_LEN, MAX_EXPORT_CONTEXT_LEN, MAX_EXPORT_LEN, NETWORK_KEY_LEN, PROTOCOL, REKEY_LEN, SESSION_ID_LEN,
 };
 use crate::role::Role;
-use crate::secret::Secret;
+use crate::secret::{Secret, wipe_shallow_stack};
 
 /// A transcript hash.
 pub type TranscriptHash = [u8; 32];
@@ -223,6 +223,15 @@ impl Exporter {
     /// # Errors
     /// [`Misuse::Export`] unless the label has 1 to 255 bytes, the context at most 65,535, and `out` 1 to 8,160.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let exported = self.expand(label, context, out);
+        // hmac copies its key into a block, by value.
+        wipe_shallow_stack();
+        exported
+    }
+
+    /// Not inlined: what it leaves on the stack is to be below its caller.
+    #[inline(never)]
+    fn expand(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
         // [KS-2]
         let bad = Err(Error::Misuse(Misuse::Export));
         let fits = (1..=255).contains(&label.len()) && context.len() <= MAX_EXPORT_CONTEXT_LEN;
