@@ -403,7 +403,18 @@ struct Crowd {
     ended: mpsc::UnboundedReceiver<(PeerId, String)>,
 }
 
+/// Two sockets for each session, which is more than a shell's usual limit.
+fn raise_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
 async fn crowd(config: Config) -> Crowd {
+    raise_limit();
     let listener =
         Arc::new(Listener::bind("127.0.0.1:0", config.max_handshakes_per_address(1_024)).await.expect("bound"));
     let (tell, ended) = mpsc::unbounded_channel();
