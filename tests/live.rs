@@ -357,6 +357,58 @@ async fn changes_at_awkward_times() {
     assert_eq!(revoked_there(&near.expect_err("revoked")), "at last");
 }
 
+/// An answer that comes after the one to a later question changes nothing: the end that the later one set is kept.
+#[tokio::test(start_paused = true)]
+async fn late_answers_to_old_questions() {
+    let (switch, release) = (Switch::default(), Arc::new(tokio::sync::Notify::new()));
+    let count = Arc::new(AtomicU64::new(0));
+    let slow = {
+        let (release, count) = (release.clone(), count.clone());
+        countersign::trust::from_async_fn(move |request: Request| {
+            let (release, question) = (release.clone(), count.fetch_add(1, Ordering::SeqCst));
+            async move {
+                let mut grant = Grant::default();
+                match question {
+                    0 => Decision::Accept(grant),
+                    1 => {
+                        release.notified().await;
+                        Decision::Accept(grant)
+                    }
+                    2 => {
+                        grant.limit(request.time.expect("a time") + Duration::from_secs(60));
+                        Decision::Accept(grant)
+                    }
+                    _ => Decision::deny("over"),
+                }
+            }
+        })
+    };
+    struct Both<T>(T, Switch);
+    impl<T: Trust> Trust for Both<T> {
+        fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
+            self.0.decide(request)
+        }
+        fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
+            self.1.watch(watcher)
+        }
+    }
+    let start = tokio::time::Instant::now();
+    let far = Config::new(identity(2), Both(slow, switch.clone())).clock(move || NOW + start.elapsed());
+    let [_near, mut far] = pair(&Config::new(identity(1), from_fn(|_| Decision::accept())), &far).await;
+    for questions in [2, 3] {
+        switch.turn(false);
+        soon(async {
+            while count.load(Ordering::SeqCst) < questions {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+    release.notify_one();
+    let error = timeout(Duration::from_secs(100), far.read_u8()).await.expect("it ends").expect_err("revoked");
+    assert_eq!(revoked_here(&error), "over");
+}
+
 /// Certificates that expire end their sessions to the second, and no others; the clock is an argument.
 #[tokio::test(start_paused = true)]
 async fn expired_certificates() {

@@ -223,15 +223,6 @@ impl Exporter {
     /// # Errors
     /// [`Misuse::Export`] unless the label has 1 to 255 bytes, the context at most 65,535, and `out` 1 to 8,160.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
-        let exported = self.expand(label, context, out);
-        // hmac copies its key into a block, by value.
-        wipe_shallow_stack();
-        exported
-    }
-
-    /// Not inlined: what it leaves on the stack is to be below its caller.
-    #[inline(never)]
-    fn expand(&self, label: &[u8], context: &[u8], out: &mut [u8]) -> Result<(), Error> {
         // [KS-2]
         let bad = Err(Error::Misuse(Misuse::Export));
         let fits = (1..=255).contains(&label.len()) && context.len() <= MAX_EXPORT_CONTEXT_LEN;
@@ -284,6 +275,14 @@ fn derived(secret: &Secret<32>) -> Result<Secret<32>, Error> {
 
 /// HKDF-Extract (RFC 5869, section 2.2).
 pub(super) fn extract(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
+    let extracted = extract_and_leave(salt, ikm);
+    wipe_shallow_stack();
+    extracted
+}
+
+/// Not inlined: the blocks that hkdf leaves on the stack are to be below the caller.
+#[inline(never)]
+fn extract_and_leave(salt: &[u8; 32], ikm: &[u8]) -> Result<Secret<32>, Error> {
     hmac(salt, &[ikm]).map(|mut prk| Secret::take(&mut prk))
 }
 
@@ -322,6 +321,14 @@ fn expand_label_into(
 
 /// HKDF-Expand (RFC 5869, section 2.3).
 pub(super) fn expand(prk: &Secret<32>, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+    let expanded = expand_and_leave(prk, info, out);
+    wipe_shallow_stack();
+    expanded
+}
+
+/// Not inlined: the blocks that hkdf leaves on the stack are to be below the caller.
+#[inline(never)]
+fn expand_and_leave(prk: &Secret<32>, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
     let hkdf = Hkdf::<Sha256>::from_prk(prk.expose()).map_err(|_| Error::Internal("HKDF refused a key"))?;
     hkdf.expand_multi_info(info, out).map_err(|_| Error::Internal("HKDF refused a length"))
 }

@@ -16,7 +16,6 @@ use crate::identity::{Credential, Peer};
 use crate::keylog::SessionLog;
 use crate::limits::{CONFIRM_LEN, HEADER_LEN, MAX_AUTH_LEN, SIGNATURE_LEN, TAG_LEN};
 use crate::role::Role;
-use crate::secret::wipe_shallow_stack;
 use crate::session::{Opener, Sealer, Session, SessionId, SessionInfo, Shares};
 use crate::transcript::{Item, Transcript};
 use crate::trust::Grant;
@@ -92,15 +91,6 @@ impl AuthKeys {
         config: &Config,
         transcript: &Transcript,
     ) -> Result<SessionKeys, Error> {
-        let keys = self.derive(local, config, transcript);
-        // hkdf leaves the blocks that it computes.
-        wipe_shallow_stack();
-        keys
-    }
-
-    /// Not inlined: what it leaves on the stack is to be below its caller.
-    #[inline(never)]
-    fn derive(self, local: Role, config: &Config, transcript: &Transcript) -> Result<SessionKeys, Error> {
         let AuthKeys { suite, secret, log, .. } = self;
         let th_final = transcript.hash();
         let master = secret.into_master()?;
