@@ -67,7 +67,8 @@ fn supervise(live: &Live, trust: &Fickle, sessions: &[Arc<Session>]) {
     let (mut all, mut seen) = (true, live.changes());
     loop {
         for entry in live.due(NOW, all) {
-            entry.apply(trust.decision(), NOW);
+            let question = entry.question(NOW, NOW);
+            entry.apply(question, trust.decision(), NOW);
         }
         let planned = live.plan();
         if sessions.iter().all(|session| session.0.load(Ordering::SeqCst)) {

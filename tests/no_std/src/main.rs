@@ -23,7 +23,7 @@ use countersign::crypto::suite::Suite;
 use countersign::handshake::{Step, Target, initiate, respond};
 use countersign::identity::PeerId;
 use countersign::session::{Event, Progress, Session};
-use countersign::trust::{Decision, Pinned};
+use countersign::trust::Pinned;
 use countersign::{Config, Identity};
 use rand_core::{TryCryptoRng, TryRng};
 
