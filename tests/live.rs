@@ -11,7 +11,9 @@ use std::time::Duration;
 use countersign::error::{Alert, Error, Reason};
 use countersign::identity::Name;
 use countersign::stream::protocol_error;
-use countersign::trust::{Authority, Decision, DecisionFuture, Grant, Request, Trust, Watcher, any_of, from_fn};
+use countersign::trust::{
+    Authority, Decision, DecisionFuture, Grant, Notifier, Request, Trust, TrustExt, Watcher, any_of, from_fn,
+};
 use countersign::{Config, Identity, Listener, PeerId, Reload, Stream, TrustFile};
 use rand_core::Rng;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -360,7 +362,7 @@ async fn changes_at_awkward_times() {
 /// An answer that comes after the one to a later question changes nothing: the end that the later one set is kept.
 #[tokio::test(start_paused = true)]
 async fn late_answers_to_old_questions() {
-    let (switch, release) = (Switch::default(), Arc::new(tokio::sync::Notify::new()));
+    let (notifier, release) = (Notifier::new(), Arc::new(tokio::sync::Notify::new()));
     let count = Arc::new(AtomicU64::new(0));
     let slow = {
         let (release, count) = (release.clone(), count.clone());
@@ -383,20 +385,11 @@ async fn late_answers_to_old_questions() {
             }
         })
     };
-    struct Both<T>(T, Switch);
-    impl<T: Trust> Trust for Both<T> {
-        fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
-            self.0.decide(request)
-        }
-        fn watch(&self, watcher: &Weak<dyn Watcher>) -> bool {
-            self.1.watch(watcher)
-        }
-    }
     let start = tokio::time::Instant::now();
-    let far = Config::new(identity(2), Both(slow, switch.clone())).clock(move || NOW + start.elapsed());
+    let far = Config::new(identity(2), slow.notified_by(&notifier)).clock(move || NOW + start.elapsed());
     let [_near, mut far] = pair(&Config::new(identity(1), from_fn(|_| Decision::accept())), &far).await;
     for questions in [2, 3] {
-        switch.turn(false);
+        notifier.notify();
         soon(async {
             while count.load(Ordering::SeqCst) < questions {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -408,6 +401,50 @@ async fn late_answers_to_old_questions() {
     let error = timeout(Duration::from_secs(100), far.read_u8()).await.expect("it ends").expect_err("revoked");
     assert_eq!(revoked_here(&error), "over");
 }
+
+/// More answers are waited for than there is room for, and trust changes meanwhile: those who could not be asked about the change are asked later, and an answer from
+/// before it is none.
+#[tokio::test(start_paused = true)]
+async fn more_slow_answers_than_there_is_room_for() {
+    let (notifier, release) = (Notifier::new(), Arc::new(tokio::sync::Semaphore::new(0)));
+    let mood = Arc::new(AtomicU64::new(0));
+    let slow = {
+        let (release, mood) = (release.clone(), mood.clone());
+        countersign::trust::from_async_fn(move |_| {
+            let (release, mood) = (release.clone(), mood.load(Ordering::SeqCst));
+            async move {
+                match mood {
+                    0 => Decision::accept(),
+                    1 => {
+                        release.acquire().await.expect("open").forget();
+                        Decision::accept()
+                    }
+                    _ => Decision::deny("over"),
+                }
+            }
+        })
+    };
+    let start = tokio::time::Instant::now();
+    let far = Config::new(identity(2), slow.notified_by(&notifier)).clock(move || NOW + start.elapsed());
+    let near = Config::new(identity(1), from_fn(|_| Decision::accept()));
+    let mut sessions = Vec::new();
+    for _ in 0..MANY {
+        sessions.push(pair(&near, &far).await);
+    }
+    for now in [1, 2] {
+        mood.store(now, Ordering::SeqCst);
+        notifier.notify();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    release.add_permits(MANY);
+    for [_near, mut far] in sessions {
+        let error = timeout(Duration::from_secs(60), far.read_u8()).await.expect("it ends").expect_err("revoked");
+        assert_eq!(revoked_here(&error), "over");
+    }
+}
+
+/// Sessions, and questions, more than 256 of which are not waited for at a time.
+const MANY: usize = 300;
 
 /// Certificates that expire end their sessions to the second, and no others; the clock is an argument.
 #[tokio::test(start_paused = true)]

@@ -70,9 +70,9 @@ impl Supervisor {
             if index % FAIR == FAIR - 1 {
                 yield_now().await;
             }
-            // Answers that are waited for take all the room: another time.
+            // Answers that are waited for take all the room: another time. They are no answers to what is asked then.
             if slow.len() >= MAX_SLOW {
-                entry.ask_again(now);
+                entry.question(now, PUT_OFF);
                 continue;
             }
             let question = entry.question(now, PATIENCE);
@@ -130,5 +130,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Decisions between which other tasks get their turn.
 const FAIR: usize = 32;
+/// When those are asked about that there was no room for.
+const PUT_OFF: Duration = Duration::from_millis(500);
 /// Answers that are waited for at a time.
 const MAX_SLOW: usize = 256;
