@@ -115,13 +115,10 @@ impl<T> Shared<T> {
 
     /// Loads, and swaps in what is new. Returns whether it is in use.
     fn reload(&self) -> bool {
-        let loaded = catch_unwind(AssertUnwindSafe(&self.load)).unwrap_or_else(|_| Err("loading it panicked".into()));
-        let event = match loaded {
-            Ok(new) => {
-                // What a trust of the application does when it is watched or dropped is no reason to stop watching.
-                let _ = catch_unwind(AssertUnwindSafe(|| self.swap(new)));
-                Some(ReloadEvent::Loaded)
-            }
+        // What the application does when it loads, is watched or dropped is no reason to stop watching.
+        let loaded = catch_unwind(AssertUnwindSafe(|| (self.load)().map(|new| self.swap(new))));
+        let event = match loaded.unwrap_or_else(|_| Err("loading it panicked".into())) {
+            Ok(()) => Some(ReloadEvent::Loaded),
             Err(error) => {
                 let why = error.to_string();
                 let mut stats = self.stats();
