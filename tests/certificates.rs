@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use countersign::config::Config;
 use countersign::error::{Error, Reason, Untrusted};
-use countersign::identity::{CertificateChain, Certified, ChainError, Credential, Identity, Name, PeerId, Signer};
+use countersign::identity::{
+    CertificateChain, Certified, ChainError, Credential, Identity, Name, PeerId, SUCCESSION, Signer,
+};
 use countersign::reload::ReloadEvent;
 use countersign::trust::{
-    Authority, Decision, Direction, KnownPeers, Pinned, Request, SUCCESSION, StaleCrl, Trust, TrustFile, from_fn,
+    Authority, Decision, Direction, KnownPeers, Pinned, Request, StaleCrl, Trust, TrustFile, from_fn,
 };
 use countersign::{Reload, Stream};
 use rcgen::{

@@ -16,6 +16,12 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
+/// Runs a command that has to succeed.
+fn make(house: &House, args: &[&str]) {
+    let made = house.run(args);
+    assert!(made.status.success(), "{}", said(&made));
+}
+
 fn known<'a>(address: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["connect", "--identity", "alice.key", "--known-peers", "known", address];
     args.extend_from_slice(more);
@@ -267,8 +273,7 @@ fn mistakes_with_certificates() {
         &["ca", "init", "other", "--name", "Other CA"],
         &["ca", "crl", "other", "--out", "other.crl"],
     ] {
-        let made = house.run(args);
-        assert!(made.status.success(), "{}", said(&made));
+        make(&house, args);
     }
     fs::write(house.path("open.pem"), fs::read(house.path("ca/ca.pem")).expect("pem")).expect("written");
     set_mode(&house.path("open.pem"), 0o666);
@@ -327,7 +332,7 @@ fn names_that_are_let_in() {
         &["ca", "issue", "ca", "--for", "eve.key.pub", "--uri", "spiffe://test/eve", "--out", "eve.pem"],
         &["ca", "issue", "ca", "--for", "bob.key.pub", "--dns", "bob.example", "--out", "bob.pem"],
     ] {
-        assert!(house.run(args).status.success());
+        make(&house, args);
     }
     let args = [
         "serve",

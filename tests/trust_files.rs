@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use countersign::identity::Credential;
 use countersign::trust::{
@@ -241,33 +240,6 @@ fn files_that_are_missing_or_that_anyone_can_write() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("permissions");
     let error = KnownPeers::open(&path).expect_err("writable").to_string();
     assert!(error.starts_with("the known-peers file ") && error.contains("chmod o-w"), "{error}");
-}
-
-/// `cargo test --release --test trust_files -- --ignored --nocapture`
-#[test]
-#[ignore = "measures"]
-fn a_hundred_thousand_keys() {
-    let mut text = String::new();
-    let mut last = key(1);
-    for seed in 0..100_000_u64 {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        last = Identity::from_seed(&mut bytes).expect("an identity").public_key();
-        text += &format!("{last} peer-{seed}\n");
-    }
-    let start = Instant::now();
-    let trust = TrustFile::parse(&text).expect("trust");
-    println!("{} keys loaded in {:?}", trust.len(), start.elapsed());
-    let bytes: Vec<_> = text.lines().map(|line| *line.parse::<PublicKey>().expect("key").as_bytes()).collect();
-    let start = Instant::now();
-    let good = bytes.iter().filter(|bytes| PublicKey::from_bytes(bytes).is_ok()).count();
-    println!("of that {:?} to check that {good} keys are points", start.elapsed());
-    let known = [request(last, "x"), request(key(1), "x")];
-    for request in &known {
-        let start = Instant::now();
-        let accepted = (0..100_000).filter(|_| decide(&trust, request).is_accept()).count();
-        println!("{accepted} of 100000 accepted, {:?} for a decision", start.elapsed() / 100_000);
-    }
 }
 
 #[cfg(feature = "x509")]

@@ -36,9 +36,9 @@ pub use name::{Name, ParseNameError};
 pub use signer::{SignFuture, Signer, SignerError};
 pub use text::{Fingerprint, ParseKeyError, PeerId, parse_line};
 #[cfg(feature = "x509")]
-pub(crate) use x509::Facts;
+pub use x509::{CertificateChain, ChainError, SUCCESSION};
 #[cfg(feature = "x509")]
-pub use x509::{CertificateChain, ChainError};
+pub(crate) use x509::{ED25519_KEY_INFO, Facts};
 
 /// Our long-term key. The public half is always computed from the private one.
 pub struct Identity {

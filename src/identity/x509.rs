@@ -1,6 +1,7 @@
 //! Certificate chains as credentials (specification, section 7.1). What stands in them is parsed here; whether to believe it is for the trust in
 //! a CA to say.
 
+use core::ops::Range;
 use core::time::Duration;
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -27,9 +28,9 @@ pub struct CertificateChain(Arc<Parsed>);
 
 #[derive(PartialEq, Eq)]
 struct Parsed {
-    /// The credential data on the wire.
+    /// The credential data on the wire, and where the certificates are in it.
     data: Vec<u8>,
-    certificates: Vec<CertificateDer<'static>>,
+    places: Vec<Range<usize>>,
     facts: Vec<Facts>,
     key: PublicKey,
     names: Vec<Name>,
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) may_revoke: bool,
     /// No critical extension is one that a path does not depend on.
     pub(crate) all_known: bool,
+    /// Its extended key usage is the succession of keys, and nothing else.
+    pub(crate) is_succession: bool,
     /// Its subject public key info in DER.
     pub(crate) key_info: Vec<u8>,
 }
@@ -81,7 +84,7 @@ impl CertificateChain {
         for (index, certificate) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
             certificates.push(certificate.map_err(|_| ChainError::Damaged(index + 1))?);
         }
-        Self::new(certificates)
+        Self::new(&certificates).map(|(chain, _)| chain)
     }
 
     /// A chain from certificates in DER.
@@ -89,16 +92,18 @@ impl CertificateChain {
     /// # Errors
     /// [`ChainError`].
     pub fn from_der(certificates: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, ChainError> {
-        Self::new(certificates.into_iter().map(CertificateDer::from).collect())
+        let certificates: Vec<_> = certificates.into_iter().map(CertificateDer::from).collect();
+        Self::new(&certificates).map(|(chain, _)| chain)
     }
 
-    fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, ChainError> {
+    fn new(certificates: &[CertificateDer<'_>]) -> Result<(Self, Verifier), ChainError> {
         if certificates.is_empty() {
             return Err(ChainError::Empty);
         }
-        let mut data = Vec::new();
-        for certificate in &certificates {
+        let (mut data, mut places) = (Vec::new(), Vec::new());
+        for certificate in certificates {
             data.extend(u16::try_from(certificate.len()).map_err(|_| ChainError::TooLong)?.to_be_bytes());
+            places.push(data.len()..data.len() + certificate.len());
             data.extend_from_slice(certificate);
         }
         // [ID-5]
@@ -110,14 +115,15 @@ impl CertificateChain {
             parsed.push(Certificate::from_der(certificate).map_err(|_| ChainError::Damaged(index + 1))?);
         }
         let leaf = parsed.first().ok_or(ChainError::Empty)?;
-        let key = PublicKey::from_bytes(&ed25519_key(leaf)?).map_err(|_| ChainError::Weak)?;
+        let verifier = Verifier::from_bytes(&ed25519_key(leaf)?).map_err(|_| ChainError::Weak)?;
         let names = names(leaf).ok_or(ChainError::Damaged(1))?;
         let mut facts = Vec::new();
         for (index, certificate) in parsed.iter().enumerate() {
             facts.push(Facts::of(certificate).ok_or(ChainError::Damaged(index + 1))?);
         }
         check_order(&parsed)?;
-        Ok(CertificateChain(Arc::new(Parsed { data, certificates, facts, key, names })))
+        let key = verifier.public_key();
+        Ok((CertificateChain(Arc::new(Parsed { data, places, facts, key, names })), verifier))
     }
 
     /// The chain of a credential block, and what its holder's signature is checked with.
@@ -131,24 +137,22 @@ impl CertificateChain {
             if certificate.is_empty() || certificates.len() == MAX_CERTIFICATES {
                 return Err(malformed);
             }
-            certificates.push(CertificateDer::from(certificate.to_vec()));
+            certificates.push(CertificateDer::from(certificate));
             data = rest;
         }
         // [ID-4] [ID-6] [ID-7]
-        let chain = Self::new(certificates).map_err(|error| match error {
+        Self::new(&certificates).map_err(|error| match error {
             ChainError::Weak => Error::Untrusted(crate::error::Untrusted::WeakKey),
             _ => malformed,
-        })?;
-        let verifier = Verifier::from_bytes(chain.public_key().as_bytes())?;
-        Ok((chain, verifier))
+        })
     }
 
     pub(crate) fn data(&self) -> &[u8] {
         &self.0.data
     }
 
-    pub(crate) fn ders(&self) -> &[CertificateDer<'static>] {
-        &self.0.certificates
+    pub(crate) fn ders(&self) -> Vec<CertificateDer<'_>> {
+        self.certificates().map(CertificateDer::from).collect()
     }
 
     /// Who issued the last certificate, for people, at no great length: whoever made it chose the text.
@@ -165,7 +169,7 @@ impl CertificateChain {
 
     /// The certificates in DER, that of the key first.
     pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.certificates.iter().map(|certificate| &**certificate)
+        self.0.places.iter().filter_map(|place| self.0.data.get(place.clone()))
     }
 
     /// The key that the first certificate is for.
@@ -196,6 +200,7 @@ impl Facts {
         let usage = tbs.get_extension::<KeyUsage>().ok()?.map(|(_, usage)| usage);
         let constraints = tbs.get_extension::<BasicConstraints>().ok()?.map(|(_, constraints)| constraints);
         let extensions = tbs.extensions().map(Vec::as_slice).unwrap_or_default();
+        let mut usages = extensions.iter().filter(|extension| extension.extn_id == EXTENDED_KEY_USAGE);
         Some(Facts {
             serial: tbs.serial_number().as_bytes().iter().map(|byte| std::format!("{byte:02x}")).collect(),
             issuer: tbs.issuer().to_der().ok()?,
@@ -206,9 +211,21 @@ impl Facts {
             may_certify: usage.is_none_or(|usage| usage.key_cert_sign()),
             may_revoke: usage.is_none_or(|usage| usage.crl_sign()),
             all_known: extensions.iter().all(|one| !one.critical || KNOWN.contains(&one.extn_id)),
+            is_succession: usages.next().is_some_and(|usage| is_succession(usage.extn_value.as_bytes())),
             key_info: tbs.subject_public_key_info().to_der().ok()?,
         })
     }
+
+    /// Its key, if that is an Ed25519 key and a good one.
+    pub(crate) fn ed25519(&self) -> Option<PublicKey> {
+        let key = self.key_info.strip_prefix(&ED25519_KEY_INFO)?.try_into().ok()?;
+        PublicKey::from_bytes(&key).ok()
+    }
+}
+
+/// Whether an extended key usage is this purpose and no other: SEQUENCE { OID }.
+fn is_succession(usage: &[u8]) -> bool {
+    usage.strip_prefix(&[0x30, 0x16, 0x06, 0x14]).is_some_and(|purpose| *purpose == SUCCESSION)
 }
 
 fn ed25519_key(leaf: &Certificate) -> Result<[u8; 32], ChainError> {
@@ -260,14 +277,24 @@ fn check_order(certificates: &[Certificate]) -> Result<(), ChainError> {
     Ok(())
 }
 
+/// The purpose id-countersign-succession, 2.25.253087246232178436914573861472214602722 (an arc under a UUID, X.667), as the content of an OID in DER.
+pub const SUCCESSION: [u8; 20] = [
+    0x69, 0x82, 0xfc, 0xe6, 0xea, 0xa8, 0xd3, 0xa0, 0xe2, 0xb8, 0x97, 0x8a, 0xa6, 0x9f, 0xa3, 0xe6, 0xf9, 0xa9, 0xa7,
+    0x62,
+];
+
 /// The extensions that are looked at: basicConstraints, keyUsage, extendedKeyUsage, subjectAltName, nameConstraints.
 const KNOWN: [ObjectIdentifier; 5] = [
     ObjectIdentifier::new_unwrap("2.5.29.19"),
     ObjectIdentifier::new_unwrap("2.5.29.15"),
-    ObjectIdentifier::new_unwrap("2.5.29.37"),
+    EXTENDED_KEY_USAGE,
     ObjectIdentifier::new_unwrap("2.5.29.17"),
     ObjectIdentifier::new_unwrap("2.5.29.30"),
 ];
+/// id-ce-extKeyUsage (RFC 5280, section 4.2.1.12).
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+/// The subject public key info of an Ed25519 key, up to the key (RFC 8410, section 4).
+pub(crate) const ED25519_KEY_INFO: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Bytes of a name that is shown.
 const MAX_SHOWN: usize = 256;
 /// id-Ed25519 (RFC 8410, section 3).

@@ -79,11 +79,30 @@ impl TrustLineError {
 /// The text of a file that not everybody can write.
 pub(crate) fn read(what: &'static str, path: &Path) -> Result<String, TrustFileError> {
     let error = |cause| TrustFileError::new(what, path, cause);
-    let mut file = File::open(path).map_err(|cause| error(Cause::Io(cause)))?;
-    check_permissions(&file).map_err(error)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|cause| error(Cause::Io(cause)))?;
+    let bytes = read_guarded(path).map_err(|unreadable| {
+        error(match unreadable {
+            Unreadable::Io(cause) => Cause::Io(cause),
+            Unreadable::Writable(mode) => Cause::Writable(mode),
+        })
+    })?;
     String::from_utf8(bytes).map_err(|_| error(Cause::NotText))
+}
+
+/// Why a file that says whom to trust is not read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    Io(io::Error),
+    /// Everybody can write it; its permission bits.
+    Writable(u32),
+}
+
+/// What a file holds that not everybody can write. The permissions are those of the file that is read.
+pub(super) fn read_guarded(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    let mut file = File::open(path).map_err(Unreadable::Io)?;
+    check_permissions(&file)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Unreadable::Io)?;
+    Ok(bytes)
 }
 
 /// The lines that say something, with their numbers: neither empty nor comments. Their ends may be those of any system,
@@ -104,14 +123,14 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<(usize, &str), Tr
 }
 
 #[cfg(unix)]
-fn check_permissions(file: &File) -> Result<(), Cause> {
+fn check_permissions(file: &File) -> Result<(), Unreadable> {
     use std::os::unix::fs::MetadataExt;
-    let mode = file.metadata().map_err(Cause::Io)?.mode() & 0o7777;
-    if mode & 0o002 != 0 { Err(Cause::Writable(mode)) } else { Ok(()) }
+    let mode = file.metadata().map_err(Unreadable::Io)?.mode() & 0o7777;
+    if mode & 0o002 != 0 { Err(Unreadable::Writable(mode)) } else { Ok(()) }
 }
 
 #[cfg(not(unix))]
-fn check_permissions(_: &File) -> Result<(), Cause> {
+fn check_permissions(_: &File) -> Result<(), Unreadable> {
     Ok(())
 }
 

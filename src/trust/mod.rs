@@ -41,4 +41,4 @@ pub use notifier::{Notified, Notifier};
 pub use pattern::{ParsePatternError, Pattern, PatternList};
 pub use pinned::Pinned;
 #[cfg(feature = "x509")]
-pub use x509::{Authority, AuthorityError, MAX_SUCCESSION_DAYS, SUCCESSION, StaleCrl};
+pub use x509::{Authority, AuthorityError, MAX_SUCCESSION_DAYS, StaleCrl};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use countersign::crypto::suite::Suite;
 use countersign::session::Padding;
+use countersign::trust::MAX_SUCCESSION_DAYS;
 
 use crate::ca::args::CaArgs;
 
@@ -126,6 +127,13 @@ pub struct CertArgs {
     /// Present this certificate for our key, and those of its issuers (PEM, ours first, the root left out), instead of the key alone.
     #[arg(long, value_name = "CHAIN.pem")]
     pub cert: Option<PathBuf>,
+    #[command(flatten)]
+    pub cas: CaFiles,
+}
+
+/// CAs and their revocation lists.
+#[derive(Debug, Args)]
+pub struct CaFiles {
     /// Trust peers with a certificate that leads to a CA in this file (PEM); see `countersign ca`.
     #[arg(long, value_name = "CA.pem")]
     pub ca: Option<PathBuf>,
@@ -243,15 +251,8 @@ pub struct CheckArgs {
     /// The trust file.
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
-    /// The certificates of CAs.
-    #[arg(long, value_name = "CA.pem")]
-    pub ca: Option<PathBuf>,
-    /// A revocation list. May be repeated.
-    #[arg(long = "crl", value_name = "CRL.pem", requires = "ca")]
-    pub crls: Vec<PathBuf>,
-    /// What to do when a revocation list is past its next update.
-    #[arg(long, value_name = "HOW", default_value = "refuse", requires = "ca")]
-    pub stale_crl: Stale,
+    #[command(flatten)]
+    pub cas: CaFiles,
     /// With --ca: only peers with such a name, as for `serve`. May be repeated.
     #[arg(long = "peer-name", value_name = "NAME", requires = "ca")]
     pub peer_names: Vec<String>,
@@ -289,7 +290,7 @@ pub struct RotateArgs {
     #[arg(long, value_name = "NEXT.pub")]
     pub next: String,
     /// For how long, from now.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=366))]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=MAX_SUCCESSION_DAYS))]
     pub days: u64,
     /// Where the certificate goes; replaced if it is there.
     #[arg(long, value_name = "CHAIN.pem")]

@@ -16,13 +16,7 @@ use crate::whom::Whom;
 
 /// Asks once.
 pub async fn run(args: CheckArgs) -> Result<u8, Report> {
-    let whom = Whom {
-        trust: args.trust.as_deref(),
-        ca: args.ca.as_deref(),
-        crls: &args.crls,
-        stale: args.stale_crl,
-        names: &args.peer_names,
-    };
+    let whom = Whom { trust: args.trust.as_deref(), cas: &args.cas, names: &args.peer_names };
     let (trust, _watched) = whom.open()?;
     let credential = credential(&args)?;
     let direction = if args.outbound { Direction::Outbound } else { Direction::Inbound };

@@ -95,8 +95,7 @@ fn trust(args: &ConnectArgs, peer: Option<PeerId>, place: &Place) -> Result<(Arc
         let (trust, watched) = place.trust(file)?;
         return Ok((Arc::new(trust), vec![watched]));
     }
-    if let Some(ca) = &args.cert.ca {
-        let (authority, watched) = watched_authority(ca, &args.cert.crls, args.cert.stale_crl)?;
+    if let Some((authority, watched)) = watched_authority(&args.cert.cas)? {
         return Ok((Arc::new(authority), vec![watched]));
     }
     Ok((Arc::new(Pinned::new(peer)), Vec::new()))
@@ -107,7 +106,7 @@ fn peer_name(args: &ConnectArgs) -> Result<Option<Name>, Report> {
     if let Some(name) = &args.peer_name {
         return name.parse().map(Some).map_err(|error| Report::usage(format!("--peer-name {name:?}: {error}")));
     }
-    let Some(ca) = args.cert.ca.as_deref().filter(|_| args.peer.is_none()) else { return Ok(None) };
+    let Some(ca) = args.cert.cas.ca.as_deref().filter(|_| args.peer.is_none()) else { return Ok(None) };
     match default_name(&args.address) {
         Some(name) => Ok(Some(name)),
         None => {

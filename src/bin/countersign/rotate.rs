@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use countersign::trust::SUCCESSION;
+use countersign::identity::SUCCESSION;
 use countersign::{Identity, PeerId, PublicKey};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, Error, IsCa, Issuer, KeyUsagePurpose, PKCS_ED25519,

@@ -41,13 +41,7 @@ pub async fn run(args: ServeArgs) -> Result<u8, Report> {
 }
 
 fn whom(args: &ServeArgs) -> Whom<'_> {
-    Whom {
-        trust: args.trust.as_deref(),
-        ca: args.cert.ca.as_deref(),
-        crls: &args.cert.crls,
-        stale: args.cert.stale_crl,
-        names: &args.peer_names,
-    }
+    Whom { trust: args.trust.as_deref(), cas: &args.cert.cas, names: &args.peer_names }
 }
 
 /// Listens, says where, and logs the handshakes that fail.

@@ -1,13 +1,13 @@
 //! Whom we trust: a trust file, CAs, or both; all watched.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use countersign::trust::{Conditions, DecisionFuture, PatternList, Request, Trust, TrustExt, Watcher, any_of};
 use countersign::{Reload, TrustFile};
 
-use crate::args::Stale;
+use crate::args::CaFiles;
 use crate::certificates;
 use crate::log;
 use crate::report::{IO, Report};
@@ -16,9 +16,7 @@ use crate::watch::{Watched, watch};
 /// What the command line says about trust.
 pub struct Whom<'a> {
     pub trust: Option<&'a Path>,
-    pub ca: Option<&'a Path>,
-    pub crls: &'a [PathBuf],
-    pub stale: Stale,
+    pub cas: &'a CaFiles,
     pub names: &'a [String],
 }
 
@@ -32,8 +30,7 @@ impl Whom<'_> {
             all.push(Box::new(trust));
             watched.push(files);
         }
-        if let Some(ca) = self.ca {
-            let (authority, files) = watched_authority(ca, self.crls, self.stale)?;
+        if let Some((authority, files)) = watched_authority(self.cas)? {
             watched.push(files);
             all.push(match self.names {
                 [] => Box::new(authority),
@@ -99,12 +96,13 @@ impl<T: Trust> Trust for Warning<T> {
     }
 }
 
-/// CAs and revocation lists, loaded again together when one of the files changes.
-pub fn watched_authority(ca: &Path, crls: &[PathBuf], stale: Stale) -> Result<(impl Trust + use<>, Watched), Report> {
-    certificates::authority(ca, crls, stale)?;
-    let files = std::iter::once(ca.to_path_buf()).chain(crls.iter().cloned()).collect();
-    let (ca, crls) = (ca.to_path_buf(), crls.to_vec());
+/// CAs and revocation lists, if any are given, loaded again together when one of the files changes.
+pub fn watched_authority(cas: &CaFiles) -> Result<Option<(impl Trust + use<>, Watched)>, Report> {
+    let Some(ca) = cas.ca.clone() else { return Ok(None) };
+    let (crls, stale) = (cas.crls.clone(), cas.stale_crl);
+    certificates::authority(&ca, &crls, stale)?;
+    let files = std::iter::once(ca.clone()).chain(crls.iter().cloned()).collect();
     let load = move || Ok(certificates::authority(&ca, &crls, stale).map_err(|report| report.to_string())?);
     let (authority, watched) = watch("CA", files, load)?;
-    Ok((Warning { inner: authority, said: Mutex::default() }, watched))
+    Ok(Some((Warning { inner: authority, said: Mutex::default() }, watched)))
 }

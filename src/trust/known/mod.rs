@@ -214,26 +214,30 @@ impl Trust for FirstUse {
         let name = host_name(&self.host, self.port);
         let source = &self.known.source;
         let key = request.public_key();
-        let found = self.known.find(&name, key);
-        // A key that was revoked has no successor that would make it good.
-        let revoked = matches!(found.0, Known::Revoked { .. });
-        for known in known_as(request).filter(|_| !revoked) {
-            if let (Known::Same, line) = self.known.find(&name, &known.key) {
+        let mut own = None;
+        for known in known_as(request) {
+            let (found, line) = self.known.find(&name, &known.key);
+            if found == Known::Same {
                 let rule = format!("{source}, line {line}");
                 let mut grant = Grant { name: Some(name), rule, ..Grant::default() };
                 known.hand_on(&mut grant);
                 return Decision::Accept(grant).ready();
             }
+            // A key that was revoked has no successor that would make it good, and is none.
+            let revoked = matches!(found, Known::Revoked { .. });
+            own.get_or_insert(found);
+            if revoked {
+                break;
+            }
         }
-        let rule = match found {
-            (Known::Same, line) => format!("{source}, line {line}"),
-            (Known::New, _) => format!("{source} has no key for {name:?}"),
-            (Known::Changed { expected, line }, _) => {
+        let rule = match own.unwrap_or(Known::New) {
+            Known::Same | Known::New => format!("{source} has no key for {name:?}"),
+            Known::Changed { expected, line } => {
                 let expected: Vec<String> = expected.iter().map(|key| format!("{}", key.fingerprint())).collect();
                 let (expected, came) = (expected.join(" or "), key.fingerprint());
                 format!("the key of {name:?} has changed: {source}, line {line} expects {expected}, and {came} came")
             }
-            (Known::Revoked { line }, _) => {
+            Known::Revoked { line } => {
                 format!("{source}, line {line}: the key {} is revoked", key.fingerprint())
             }
         };

@@ -7,11 +7,12 @@ use std::vec::Vec;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
-use x509_cert::der::asn1::{AnyRef, ObjectIdentifier};
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::Decode;
+use x509_cert::der::asn1::AnyRef;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::crypto::signature::PublicKey;
+use crate::identity::ED25519_KEY_INFO;
 
 /// A CA.
 #[derive(Clone, Debug)]
@@ -59,34 +60,12 @@ impl Anchor {
     /// An Ed25519 key as a CA: whatever it has signed, under the name that the certificate calls it by. `issuer` is that name in DER.
     pub(super) fn of_key(key: &PublicKey, issuer: &[u8]) -> Option<Self> {
         let subject = AnyRef::try_from(issuer).ok()?.value().to_vec();
-        let (start, bits): (&[u8], _) = (&ED25519_KEY, key.as_bytes());
-        let key_info: Vec<u8> = start.iter().chain(bits).copied().collect();
+        // The content, without the outer tag and length.
+        let key_info: Vec<u8> = ED25519_KEY_INFO.iter().skip(2).chain(key.as_bytes()).copied().collect();
         let anchor =
             TrustAnchor { subject: subject.into(), subject_public_key_info: key_info.into(), name_constraints: None };
         let subject = key.fingerprint().to_string();
         let (not_before, not_after) = (Duration::ZERO, Duration::MAX);
         Some(Anchor { anchor, subject, not_before, not_after, path_len: None, signs_lists: false })
     }
-}
-
-/// The content of a subject public key info for Ed25519, up to the key (RFC 8410, section 4).
-const ED25519_KEY: [u8; 10] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-/// Whether the extended key usage of a certificate has exactly this value in DER.
-pub(super) fn has_exactly_the_usage(certificate: &CertificateDer<'_>, value: &[u8]) -> bool {
-    let Ok(parsed) = Certificate::from_der(certificate) else { return false };
-    let extensions = parsed.tbs_certificate().extensions().map(Vec::as_slice).unwrap_or_default();
-    let mut usages = extensions.iter().filter(|extension| extension.extn_id == EXTENDED_KEY_USAGE);
-    usages.next().is_some_and(|usage| usage.extn_value.as_bytes() == value) && usages.next().is_none()
-}
-
-/// id-ce-extKeyUsage (RFC 5280, section 4.2.1.12).
-const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
-
-/// The Ed25519 key of a certificate, if it is one.
-pub(super) fn ed25519_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
-    let parsed = Certificate::from_der(certificate).ok()?;
-    let info = parsed.tbs_certificate().subject_public_key_info().to_der().ok()?;
-    let info = AnyRef::try_from(info.as_slice()).ok()?.value().strip_prefix(&ED25519_KEY)?.try_into().ok()?;
-    PublicKey::from_bytes(&info).ok()
 }

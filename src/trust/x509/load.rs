@@ -1,12 +1,10 @@
 //! The files of an [`Authority`], and what can be wrong with them.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::string::String;
-use std::vec::Vec;
-use std::{fmt, fs, io};
 
-use std::io::Read;
-
+use crate::trust::load::{Unreadable, read_guarded};
 use crate::trust::x509::anchor::NoAnchor;
 use crate::trust::x509::authority::Authority;
 use crate::trust::x509::crl::{Crl, NoCrl};
@@ -20,12 +18,11 @@ pub struct AuthorityError {
 
 #[derive(Debug)]
 pub(super) enum Cause {
-    Io(io::Error),
+    File(Unreadable),
     Empty,
     Certificate(usize, NoAnchor),
     Pem(String),
     Crl(NoCrl),
-    Writable(u32),
 }
 
 impl Authority {
@@ -39,32 +36,16 @@ impl Authority {
     ) -> Result<Self, AuthorityError> {
         let with = |path: &Path, cause| AuthorityError { path: Some(path.into()), cause };
         let path = ca.as_ref();
-        let bytes = read(path).map_err(|cause| with(path, cause))?;
+        let bytes = read_guarded(path).map_err(|cause| with(path, Cause::File(cause)))?;
         let mut authority = Self::parse(&bytes).map_err(|cause| with(path, cause))?;
         for path in crls {
             let path = path.as_ref();
-            let bytes = read(path).map_err(|cause| with(path, cause))?;
+            let bytes = read_guarded(path).map_err(|cause| with(path, Cause::File(cause)))?;
             let lists = Crl::parse(&bytes, &authority.anchors).map_err(|fault| with(path, Cause::Crl(fault)))?;
             authority.crls.extend(lists);
         }
         Ok(authority)
     }
-}
-
-/// The permissions are those of the file that is read.
-fn read(path: &Path) -> Result<Vec<u8>, Cause> {
-    let mut file = fs::File::open(path).map_err(Cause::Io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let mode = file.metadata().map_err(Cause::Io)?.mode() & 0o7777;
-        if mode & 0o002 != 0 {
-            return Err(Cause::Writable(mode));
-        }
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Cause::Io)?;
-    Ok(bytes)
 }
 
 impl std::error::Error for AuthorityError {}
@@ -75,7 +56,7 @@ impl fmt::Display for AuthorityError {
             write!(f, "{}: ", path.display())?;
         }
         match &self.cause {
-            Cause::Io(error) => error.fmt(f),
+            Cause::File(Unreadable::Io(error)) => error.fmt(f),
             Cause::Empty => {
                 f.write_str("expected the certificate of a CA (`-----BEGIN CERTIFICATE-----`), and there is none")
             }
@@ -91,7 +72,7 @@ impl fmt::Display for AuthorityError {
             Cause::Crl(NoCrl::Forged(issuer)) => {
                 write!(f, "this revocation list has the name of the CA {issuer}, but that CA's key did not sign it")
             }
-            Cause::Writable(mode) => {
+            Cause::File(Unreadable::Writable(mode)) => {
                 write!(f, "anyone can write this file (permissions {mode:04o}): run `chmod o-w` on it")
             }
         }

@@ -14,5 +14,5 @@ mod succession;
 pub use authority::{Authority, StaleCrl};
 pub use load::AuthorityError;
 pub(in crate::trust) use path::verify_with_key;
+pub use succession::MAX_SUCCESSION_DAYS;
 pub(in crate::trust) use succession::predecessor;
-pub use succession::{MAX_SUCCESSION_DAYS, SUCCESSION};

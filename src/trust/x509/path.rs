@@ -43,7 +43,8 @@ pub(super) struct Verified {
 
 impl Check<'_> {
     pub(super) fn run(self, chain: &CertificateChain, issuers: Issuers) -> Result<Verified, Fault> {
-        let (leaf, others) = chain.ders().split_first().ok_or(Fault::Damaged)?;
+        let ders = chain.ders();
+        let (leaf, others) = ders.split_first().ok_or(Fault::Damaged)?;
         let leaf = EndEntityCert::try_from(leaf).map_err(Fault::from)?;
         let anchors: [TrustAnchor<'_>; 1] = [self.anchor.anchor.clone()];
         let time = UnixTime::since_unix_epoch(self.time);
