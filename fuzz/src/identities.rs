@@ -356,6 +356,10 @@ fn trust_file(text: &str) {
     let mut keys: Vec<(PublicKey, &str)> = Vec::new();
     let parsed = TrustFile::parse(text);
     for (index, line) in lines.iter().enumerate().filter(|(_, line)| !is_passed_over(line)) {
+        if is_unfit(line) {
+            let failure = parsed.expect_err("a line that is too long, or may look like another");
+            return assert_eq!(failure.line(), index + 1);
+        }
         match (parse_line(line), &parsed) {
             (Ok((key, name)), _) => {
                 if keys.iter().all(|(other, _)| *other != key) {
@@ -384,6 +388,12 @@ fn trust_file(text: &str) {
     }
     let other = parties::stranger().public_key();
     assert!(keys.iter().any(|(key, _)| *key == other) || !decide(&trust, &other).is_accept());
+}
+
+/// No line of a trust file has a control character but a tab, or more than 8,192 bytes.
+fn is_unfit(line: &str) -> bool {
+    let line = line.trim();
+    line.len() > 8_192 || line.chars().any(|c| c.is_control() && c != '\t')
 }
 
 fn is_passed_over(line: &str) -> bool {
