@@ -8,6 +8,8 @@ use countersign::session::Padding;
 use countersign::trust::MAX_SUCCESSION_DAYS;
 
 use crate::ca::args::CaArgs;
+#[cfg(unix)]
+use crate::tunnel::args::TunnelArgs;
 
 /// Mutual authentication and an encrypted stream over TCP: two services that know for certain who is at the other end.
 #[derive(Debug, Parser)]
@@ -23,6 +25,8 @@ pub enum Command {
     Id(IdArgs),
     Serve(ServeArgs),
     Connect(ConnectArgs),
+    #[cfg(unix)]
+    Tunnel(Box<TunnelArgs>),
     #[command(subcommand)]
     Trust(TrustCommand),
     Rotate(RotateArgs),
@@ -383,12 +387,18 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 50).ok_or_else(|| "at most 1 PiB".to_string())
 }
 
+/// 4K to 64K.
+pub fn parse_buffer(text: &str) -> Result<u32, String> {
+    parse_size(text)
+        .and_then(|size| if size < 4_096 { Err("at least 4K".to_string()) } else { Ok(size) })
+}
+
 fn parse_size(text: &str) -> Result<u32, String> {
     let size = parse_some_bytes(text)?;
     u32::try_from(size).ok().filter(|size| *size <= 1 << 16).ok_or_else(|| "at most 64K".to_string())
 }
 
-const YEAR: u64 = 365 * 24 * 3_600;
+pub const YEAR: u64 = 365 * 24 * 3_600;
 
 const KEYLOG: &str = "For debugging only: with COUNTERSIGN_KEYLOG=FILE in the environment every secret of every session is appended to FILE, \
 for `countersign inspect`. Whoever has that file reads everything.";

@@ -11,7 +11,7 @@ use countersign::trust::{Pinned, Trust};
 use countersign::{Config, PeerId, Stream};
 use tokio::net::TcpStream;
 
-use crate::args::ConnectArgs;
+use crate::args::{CaFiles, ConnectArgs};
 use crate::certificates;
 use crate::explain::Explainer;
 use crate::keys::parse_who;
@@ -25,8 +25,8 @@ use crate::whom::watched_authority;
 /// Runs until both sides are done.
 pub async fn run(args: ConnectArgs) -> Result<u8, Report> {
     check_address(&args.address)?;
-    let peer = args.peer.as_deref().map(|who| parse_who("--peer", who)).transpose()?;
-    let name = peer_name(&args)?;
+    let peer = callee(&args).peer()?;
+    let name = callee(&args).name()?;
     let (signer, _own) = certificates::signer(&args.own, &args.cert)?;
     let place = Place::new(&args.address);
     let mut settled = false;
@@ -89,29 +89,55 @@ async fn call(
     result
 }
 
-/// Whom we trust: with a CA, who has a certificate by it; otherwise the one peer, or who was there the first time.
+/// Whom we trust: who was there the first time, or as [`Callee`] says.
 fn trust(args: &ConnectArgs, peer: Option<PeerId>, place: &Place) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
-    if let Some(file) = &args.known_peers {
-        let (trust, watched) = place.trust(file)?;
-        return Ok((Arc::new(trust), vec![watched]));
+    match &args.known_peers {
+        Some(file) => {
+            let (trust, watched) = place.trust(file)?;
+            Ok((Arc::new(trust), vec![watched]))
+        }
+        None => callee(args).trust(peer),
     }
-    if let Some((authority, watched)) = watched_authority(&args.cert.cas)? {
-        return Ok((Arc::new(authority), vec![watched]));
-    }
-    Ok((Arc::new(Pinned::new(peer)), Vec::new()))
 }
 
-/// The name that the peer's certificate must have.
-fn peer_name(args: &ConnectArgs) -> Result<Option<Name>, Report> {
-    if let Some(name) = &args.peer_name {
-        return name.parse().map(Some).map_err(|error| Report::usage(format!("--peer-name {name:?}: {error}")));
+fn callee(args: &ConnectArgs) -> Callee<'_> {
+    Callee { peer: args.peer.as_deref(), cas: &args.cert.cas, name: args.peer_name.as_deref(), address: &args.address }
+}
+
+/// Who has to answer, as the command line says it.
+pub struct Callee<'a> {
+    pub peer: Option<&'a str>,
+    pub cas: &'a CaFiles,
+    pub name: Option<&'a str>,
+    pub address: &'a str,
+}
+
+impl Callee<'_> {
+    /// The one peer that may answer, if it is given.
+    pub fn peer(&self) -> Result<Option<PeerId>, Report> {
+        self.peer.map(|who| parse_who("--peer", who)).transpose()
     }
-    let Some(ca) = args.cert.cas.ca.as_deref().filter(|_| args.peer.is_none()) else { return Ok(None) };
-    match default_name(&args.address) {
-        Some(name) => Ok(Some(name)),
-        None => {
-            warn_anybody(ca);
-            Ok(None)
+
+    /// With a CA, who has a certificate by it; otherwise the one peer.
+    pub fn trust(&self, peer: Option<PeerId>) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
+        if let Some((authority, watched)) = watched_authority(self.cas)? {
+            return Ok((Arc::new(authority), vec![watched]));
+        }
+        Ok((Arc::new(Pinned::new(peer)), Vec::new()))
+    }
+
+    /// The name that the peer's certificate must have.
+    pub fn name(&self) -> Result<Option<Name>, Report> {
+        if let Some(name) = self.name {
+            return name.parse().map(Some).map_err(|error| Report::usage(format!("--peer-name {name:?}: {error}")));
+        }
+        let Some(ca) = self.cas.ca.as_deref().filter(|_| self.peer.is_none()) else { return Ok(None) };
+        match default_name(self.address) {
+            Some(name) => Ok(Some(name)),
+            None => {
+                warn_anybody(ca);
+                Ok(None)
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The program: keys, a responder, an initiator, a decoder, a CA, and a demonstration that needs nothing set up.
+//! The program: keys, a responder, an initiator, a tunnel, a decoder, a CA, and a demonstration that needs nothing set up.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -8,6 +8,7 @@ mod certificates;
 mod check;
 mod connect;
 mod demo;
+mod exec;
 mod explain;
 mod inspect;
 mod keylog;
@@ -21,6 +22,8 @@ mod report;
 mod rotate;
 mod serve;
 mod session;
+#[cfg(unix)]
+mod tunnel;
 mod watch;
 mod whom;
 
@@ -37,6 +40,11 @@ fn main() -> ExitCode {
         Command::Id(args) => keys::id(&args),
         Command::Serve(args) => block_on(FEW_THREADS, serve::run(args)),
         Command::Connect(args) => block_on(FEW_THREADS, connect::run(args)),
+        #[cfg(unix)]
+        Command::Tunnel(args) => {
+            let inherited = tunnel::Inherited::take();
+            block_on(None, tunnel::run(*args, inherited))
+        }
         Command::Trust(TrustCommand::Check(args)) => block_on(FEW_THREADS, check::run(args)),
         Command::Rotate(args) => rotate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,11 +1,13 @@
 //! Counters in the text format of Prometheus, in a file that is replaced as a whole.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign::Listener;
+use countersign::reload::ReloadStats;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::ca::replace;
@@ -45,7 +47,8 @@ pub async fn write(path: &Path, listener: &Listener, sessions: &Arc<Sessions>, w
 
 fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> String {
     let stats = listener.stats();
-    let mut text = String::from("# TYPE countersign_handshakes_total counter\n");
+    let mut text = Exposition::default();
+    text.family("countersign_handshakes_total", "counter", "");
     for (outcome, count) in [
         ("accepted", stats.accepted),
         ("refused", stats.refused),
@@ -53,7 +56,7 @@ fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> Stri
         ("gave_way", stats.gave_way),
         ("failed", stats.failed),
     ] {
-        text.push_str(&format!("countersign_handshakes_total{{outcome=\"{outcome}\"}} {count}\n"));
+        text.value(&[("outcome", outcome)], count);
     }
     for (name, kind, value) in [
         ("countersign_handshakes_in_flight", "gauge", stats.in_flight),
@@ -61,23 +64,60 @@ fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> Stri
         ("countersign_sessions_ended_total", "counter", sessions.ended.load(Ordering::Relaxed)),
         ("countersign_sessions_revoked_total", "counter", sessions.revoked.load(Ordering::Relaxed)),
     ] {
-        text.push_str(&format!("# TYPE {name} {kind}\n{name} {value}\n"));
+        text.family(name, kind, "");
+        text.value(&[], value);
     }
-    text.push_str("# TYPE countersign_reloads_total counter\n");
-    for files in watched {
-        let stats = files.stats();
-        text.push_str(&format!("countersign_reloads_total{{files=\"{}\"}} {}\n", files.what, stats.reloads));
+    let watched = watched.iter().map(|files| (vec![("files", files.what)], files.stats()));
+    reloads(&mut text, &watched.collect::<Vec<_>>());
+    text.finish()
+}
+
+/// What there is to say of watched files.
+pub fn reloads(text: &mut Exposition, files: &[(Vec<(&str, &str)>, ReloadStats)]) {
+    text.family("countersign_reloads_total", "counter", "");
+    files.iter().for_each(|(labels, stats)| text.value(labels, stats.reloads));
+    text.family("countersign_reload_failures_total", "counter", "");
+    files.iter().for_each(|(labels, stats)| text.value(labels, stats.failures));
+    text.family("countersign_reload_failing", "gauge", "1 while the files that are there can't be used");
+    files.iter().for_each(|(labels, stats)| text.value(labels, u8::from(stats.failing.is_some())));
+}
+
+/// The text format of Prometheus, version 0.0.4.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+    name: &'static str,
+}
+
+impl Exposition {
+    /// Begins with a metric; the values follow.
+    pub fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.name = name;
+        if !help.is_empty() {
+            self.text.push_str(&format!("# HELP {name} {help}\n"));
+        }
+        self.text.push_str(&format!("# TYPE {name} {kind}\n"));
     }
-    text.push_str("# TYPE countersign_reload_failures_total counter\n");
-    for files in watched {
-        let stats = files.stats();
-        text.push_str(&format!("countersign_reload_failures_total{{files=\"{}\"}} {}\n", files.what, stats.failures));
+
+    pub fn value(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.part("", labels, value);
     }
-    text.push_str("# HELP countersign_reload_failing 1 while the files that are there can't be used\n");
-    text.push_str("# TYPE countersign_reload_failing gauge\n");
-    for files in watched {
-        let failing = u8::from(files.stats().failing.is_some());
-        text.push_str(&format!("countersign_reload_failing{{files=\"{}\"}} {failing}\n", files.what));
+
+    /// A part of a histogram.
+    pub fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(self.name);
+        self.text.push_str(suffix);
+        let mut before = '{';
+        for (name, label) in labels {
+            let label = label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            self.text.push_str(&format!("{before}{name}=\"{label}\""));
+            before = ',';
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        self.text.push_str(&format!("{after} {value}\n"));
     }
-    text
+
+    pub fn finish(self) -> String {
+        self.text
+    }
 }

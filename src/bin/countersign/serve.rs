@@ -1,6 +1,5 @@
 //! `serve`: listen, and let in who is trusted.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::args::ServeArgs;
 use crate::certificates;
+use crate::exec;
 use crate::log;
 use crate::metrics::{self, Sessions};
 use crate::pipe::{CopyError, discard, meanwhile, receive, send, send_back};
@@ -113,7 +113,7 @@ struct Traffic {
 
 async fn serve(
     stream: Stream<TcpStream>,
-    exec: Option<Arc<str>>,
+    command: Option<Arc<str>>,
     mut stopped: watch::Receiver<bool>,
     counted: Arc<Sessions>,
 ) {
@@ -121,7 +121,8 @@ async fn serve(
     counted.live.fetch_add(1, Ordering::Relaxed);
     let (started, id) = (Instant::now(), stream.session_id());
     let mut traffic = Traffic::default();
-    let command = exec.map(|command| prepare(&command, &stream));
+    let from = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
+    let command = command.map(|command| exec::prepare(&command, &stream, &from));
     let (mut read, mut write) = stream.into_split();
     let work = async {
         match command {
@@ -172,27 +173,6 @@ async fn echo(read: &mut Read, write: &mut Write, traffic: &mut Traffic) -> std:
     Ok("ok".to_string())
 }
 
-fn prepare(command: &str, stream: &Stream<TcpStream>) -> Command {
-    let peer = stream.peer();
-    let address = stream.get_ref().peer_addr().map(|address| address.to_string()).unwrap_or_default();
-    let names: Vec<String> = peer.names().iter().map(ToString::to_string).collect();
-    let mut prepared = Command::new("sh");
-    prepared
-        .args(["-c", command])
-        .env("COUNTERSIGN_PEER", peer.public_key().fingerprint().to_string())
-        .env("COUNTERSIGN_PEER_KEY", peer.public_key().to_string())
-        .env("COUNTERSIGN_PEER_NAME", peer.name().unwrap_or_default())
-        .env("COUNTERSIGN_PEER_NAMES", names.join(" "))
-        .env("COUNTERSIGN_SERVICE", stream.service())
-        .env("COUNTERSIGN_SESSION", stream.session_id().to_string())
-        .env("COUNTERSIGN_ADDRESS", address)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
-    prepared
-}
-
 /// The command's standard input and output are the session. A session that fails kills it: a cut must not look like an end.
 async fn run_command(
     mut command: Command,
@@ -237,8 +217,22 @@ fn log_accepted(stream: &Stream<TcpStream>) {
 fn log_failure(failure: &HandshakeFailure) {
     let HandshakeFailure { address, peer, service, error, rule, .. } = failure;
     let side = Blame::of_connect(error).side;
-    let cause = if let ConnectError::Protocol(failure) = error { Some(&failure.error) } else { None };
-    let hint = match (cause, peer) {
+    let hint = hint(failure);
+    let who = match peer {
+        None => format!("failed from={address}"),
+        Some(key) => {
+            let service = service.as_deref().unwrap_or_default();
+            format!("refused peer={} service={service:?} from={address}", key.fingerprint())
+        }
+    };
+    let rule = rule.as_ref().map(|rule| format!(" rule={:?}", rule)).unwrap_or_default();
+    log::line(format!("{who} fault={side:?}{rule} error={error}{hint}"));
+}
+
+/// What to try, behind a semicolon; or nothing.
+pub fn hint(failure: &HandshakeFailure) -> String {
+    let cause = if let ConnectError::Protocol(failure) = &failure.error { Some(&failure.error) } else { None };
+    match (cause, failure.peer) {
         // Where there is a text, its certificate is expired or revoked, or otherwise bad: a line would not be the answer to that.
         (Some(Error::Denied(refusal)), Some(key))
             if refusal.reason == Reason::NotTrusted && refusal.text.is_empty() =>
@@ -251,16 +245,7 @@ fn log_failure(failure: &HandshakeFailure) {
             "; the peer has to leave --network-key out, or this side to be given the same file".to_string()
         }
         _ => String::new(),
-    };
-    let who = match peer {
-        None => format!("failed from={address}"),
-        Some(key) => {
-            let service = service.as_deref().unwrap_or_default();
-            format!("refused peer={} service={service:?} from={address}", key.fingerprint())
-        }
-    };
-    let rule = rule.as_ref().map(|rule| format!(" rule={:?}", rule)).unwrap_or_default();
-    log::line(format!("{who} fault={side:?}{rule} error={error}{hint}"));
+    }
 }
 
 /// Returns at SIGINT or SIGTERM.

@@ -12,11 +12,23 @@ use crate::report::{IO, Report};
 pub struct Watched {
     pub what: &'static str,
     stats: Box<dyn Fn() -> ReloadStats + Send + Sync>,
+    refresh: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Watched {
     pub fn stats(&self) -> ReloadStats {
         (self.stats)()
+    }
+
+    /// Loads them now, whether they seem to have changed or not; returns whether what is there is in use.
+    pub fn refresh(&self) -> bool {
+        (self.refresh)()
+    }
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.what)
     }
 }
 
@@ -35,6 +47,11 @@ pub fn watch<T: Send + Sync + 'static>(
         _ => log::line(format!("reloaded {what}: {shown}")),
     };
     let reload = Reload::new(files, load, tell).map_err(|error| Report::new(IO, error, None))?;
-    let stats = reload.clone();
-    Ok((reload, Watched { what, stats: Box::new(move || stats.stats()) }))
+    let (stats, refresh) = (reload.clone(), reload.clone());
+    let watched = Watched {
+        what,
+        stats: Box::new(move || stats.stats()),
+        refresh: Box::new(move || refresh.refresh()),
+    };
+    Ok((reload, watched))
 }

@@ -1,0 +1,257 @@
+//! `tunnel client`: plain connections come in, and each is carried over a session of its own.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign::identity::Name;
+use countersign::net::read_proxy_header;
+use countersign::stream::ConnectError;
+use countersign::{Config, PeerId, Stream};
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::certificates;
+use crate::connect::{Callee, check_address};
+use crate::report::Report;
+use crate::tunnel::args::ClientArgs;
+use crate::tunnel::book::{Book, Most, Side, Tunnel};
+use crate::tunnel::failures::Failures;
+use crate::tunnel::plain::Plain;
+use crate::tunnel::process::Shared;
+use crate::tunnel::server::is_in;
+use crate::tunnel::session::{Bounds, Stage, facts, log_end, run};
+use crate::tunnel::socks::{self, Asked};
+use crate::tunnel::spare::{Spares, Supply};
+use crate::watch::Watched;
+
+/// A client that is ready to be started: everything it needs is loaded.
+pub struct Prepared(Arc<Inner>);
+
+/// Where plain connections come in.
+pub enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+struct Inner {
+    caller: Arc<Caller>,
+    tunnel: Arc<Tunnel>,
+    book: Arc<Book>,
+    /// `None`: SOCKS.
+    service: Option<String>,
+    places: Arc<Semaphore>,
+    most: usize,
+    spare: u16,
+    spare_age: Duration,
+    bounds: Bounds,
+    proxies: Vec<IpNet>,
+    patience: Duration,
+    failures: Arc<Failures>,
+    stage: watch::Receiver<Stage>,
+}
+
+/// Calls the server.
+pub struct Caller {
+    config: Config,
+    peer: Option<PeerId>,
+    name: Option<Name>,
+    target: String,
+    eager: bool,
+}
+
+/// Loads everything.
+pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepared, Vec<Watched>), Report> {
+    check_address(&args.target)?;
+    let callee = Callee {
+        peer: args.peer.as_deref(),
+        cas: &args.cert.cas,
+        name: args.peer_name.as_deref(),
+        address: &args.target,
+    };
+    let (peer, peer_name) = (callee.peer()?, callee.name()?);
+    let (trust, mut watched) = callee.trust(peer)?;
+    let (signer, own) = certificates::signer(&args.own, &args.cert)?;
+    watched.extend(own);
+    let config = args.own.settings.config(signer, trust, &[])?;
+    let caller = Caller { config, peer, name: peer_name, target: args.target, eager: args.eager };
+    let most = args.sessions.max_sessions;
+    let inner = Inner {
+        caller: Arc::new(caller),
+        tunnel: shared.book.tunnel(name, Side::Client, &args.listen),
+        book: shared.book.clone(),
+        service: args.service,
+        places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+        most,
+        spare: args.spare,
+        spare_age: Duration::from_secs(args.spare_age),
+        bounds: Bounds::new(&args.sessions),
+        proxies: args.sessions.proxy_in,
+        patience: Duration::from_secs(args.own.settings.timeout),
+        failures: shared.failures.clone(),
+        stage: shared.stage.subscribe(),
+    };
+    Ok((Prepared(Arc::new(inner)), watched))
+}
+
+impl Caller {
+    pub async fn call(&self, service: &str) -> Result<Stream<TcpStream>, ConnectError> {
+        let mut call = self.config.connect(self.target.clone()).service(service);
+        if let Some(peer) = self.peer {
+            call = call.peer(peer);
+        }
+        if let Some(name) = self.name.clone() {
+            call = call.peer_name(name);
+        }
+        if self.eager {
+            call = call.eager();
+        }
+        call.await
+    }
+}
+
+impl Prepared {
+    /// Takes connections until it is told to stop; sessions go on after that.
+    pub fn start(self, door: Door, mut stop: watch::Receiver<bool>) {
+        let inner = self.0;
+        tokio::spawn(async move {
+            let spares = match (&inner.service, inner.spare) {
+                (Some(service), 1..) => Some(Spares::start(Supply {
+                    caller: inner.caller.clone(),
+                    service: service.clone(),
+                    tunnel: inner.tunnel.clone(),
+                    count: inner.spare,
+                    age: inner.spare_age,
+                    failures: inner.failures.clone(),
+                })),
+                _ => None,
+            };
+            let spares = spares.map(Arc::new);
+            loop {
+                let accepted = tokio::select! {
+                    accepted = door.accept() => accepted,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                match accepted {
+                    Ok((plain, from)) => drop(tokio::spawn(inner.clone().carry(plain, from, spares.clone()))),
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        inner.failures.of_plain(&inner.tunnel, "?", "accept", error);
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Door {
+    /// Where it is, as an address or `unix:PATH`.
+    pub fn address(&self) -> String {
+        match self {
+            Door::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            Door::Unix(listener) => {
+                let path = listener.local_addr().ok();
+                let path = path.as_ref().and_then(|address| address.as_pathname());
+                path.map(|path| format!("unix:{}", path.display())).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The next connection, and where it comes from.
+    pub async fn accept(&self) -> io::Result<(Plain, String)> {
+        match self {
+            Door::Tcp(listener) => {
+                let (socket, from) = listener.accept().await?;
+                Ok((Plain::tcp(socket)?, from.to_string()))
+            }
+            Door::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                let who = socket.peer_cred().map(|peer| format!("unix:uid={}", peer.uid()));
+                Ok((Plain::Unix(socket), who.unwrap_or_else(|_| "unix".to_string())))
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
+        let _working = self.book.work();
+        let Ok(_place) = self.places.clone().try_acquire_owned() else {
+            let why = format!("{} sessions, which is the bound here", self.most);
+            self.failures.of_plain(&self.tunnel, &from, "busy", why);
+            return plain.reset();
+        };
+        let mut stage = self.stage.clone();
+        let asked = tokio::select! {
+            asked = timeout(self.patience, self.ask(plain, from.clone())) => asked,
+            _ = stage.wait_for(|stage| *stage == Stage::Ending) => return,
+        };
+        let asked = asked.unwrap_or_else(|_| Err("it did not say what it wants".to_string()));
+        let (from, service, asked) = match asked {
+            Ok(asked) => asked,
+            Err(why) => return self.failures.of_plain(&self.tunnel, &from, "malformed", why),
+        };
+        let connected = tokio::select! {
+            connected = self.connect(&service, &from, spares) => connected,
+            _ = stage.wait_for(|stage| *stage == Stage::Ending) => return asked.stop().await,
+        };
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(error) => return asked.refuse(&error).await,
+        };
+        let plain = match asked.accept().await {
+            Ok(plain) => plain,
+            Err(why) => return self.failures.of_plain(&self.tunnel, &from, "reset", why),
+        };
+        let facts = facts(&stream, from, self.caller.target.clone());
+        // The places have been counted already.
+        let most = Most { sessions: usize::MAX, of_peer: 0 };
+        if let Ok(entry) = self.tunnel.begin(&self.book, most, facts) {
+            let end = run(stream, plain, &entry, &self.bounds, &mut stage).await;
+            log_end(&entry.session, &end);
+        }
+    }
+
+    /// Where a connection comes from, and the service that it is for.
+    async fn ask(&self, mut plain: Plain, mut from: String) -> Result<(String, String, Asked), String> {
+        if let Plain::Tcp(socket) = &mut plain
+            && socket.peer_addr().is_ok_and(|address| is_in(&self.proxies, address.ip()))
+        {
+            let source = read_proxy_header(socket).await.map_err(|error| error.to_string())?;
+            from = source.map_or(from, |source| source.to_string());
+        }
+        match &self.service {
+            Some(service) => Ok((from, service.clone(), Asked::Plainly(plain))),
+            None => {
+                let (service, asked) = socks::ask(plain).await?;
+                Ok((from, service, asked))
+            }
+        }
+    }
+
+    /// A session for the service: one that is ready, or a new one.
+    async fn connect(
+        &self,
+        service: &str,
+        from: &str,
+        spares: Option<Arc<Spares>>,
+    ) -> Result<Stream<TcpStream>, ConnectError> {
+        if let Some(spares) = spares
+            && let Some(stream) = spares.take().await
+        {
+            return Ok(stream);
+        }
+        let started = Instant::now();
+        let called = self.caller.call(service).await;
+        match &called {
+            Ok(_) => self.tunnel.shook_hands(started.elapsed()),
+            Err(error) => self.failures.of_client(&self.tunnel, from, service, error, started.elapsed()),
+        }
+        called
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -1,0 +1,102 @@
+//! Handshakes and connections that became no session: counted, and logged, as far as somebody who causes them can't fill the disk.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use countersign::net::HandshakeFailure;
+use countersign::stream::ConnectError;
+use serde_json::json;
+
+use crate::log::Event;
+use crate::report::Blame;
+use crate::serve::hint;
+use crate::tunnel::book::Tunnel;
+use crate::tunnel::causes;
+
+/// So many lines a second at most; the others are counted in one.
+#[derive(Debug)]
+pub struct Failures(Mutex<Second>);
+
+#[derive(Debug)]
+struct Second {
+    began: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Failures {
+    pub fn new() -> Self {
+        Failures(Mutex::new(Second { began: Instant::now(), lines: 0, left_out: 0 }))
+    }
+
+    /// A handshake that came in.
+    pub fn of_server(&self, tunnel: &Tunnel, failure: &HandshakeFailure) {
+        let (outcome, cause) = causes::of_handshake(&failure.error);
+        tunnel.handshakes.add((outcome, cause));
+        tunnel.handshake_time.add(failure.took);
+        if !self.may_log() {
+            return;
+        }
+        let mut event = began(if outcome == "refused" { "refused" } else { "failed" }, tunnel)
+            .word("from", failure.address)
+            .word("cause", cause);
+        if let Some(peer) = &failure.peer {
+            let key = peer.fingerprint().to_string();
+            event = event.shown("peer", &key).only_json("peer", json!({"key": key}));
+        }
+        if let Some(service) = &failure.service {
+            event = event.text("service", service);
+        }
+        if let Some(rule) = &failure.rule {
+            event = event.text("rule", rule);
+        }
+        let side = Blame::of_connect(&failure.error).side;
+        event.text("fault", side).text("reason", &format!("{}{}", failure.error, hint(failure))).write();
+    }
+
+    /// A handshake of ours.
+    pub fn of_client(&self, tunnel: &Tunnel, from: &str, service: &str, error: &ConnectError, took: Duration) {
+        let (outcome, cause) = causes::of_handshake(error);
+        tunnel.handshakes.add((outcome, cause));
+        tunnel.handshake_time.add(took);
+        if self.may_log() {
+            began(if outcome == "refused" { "refused" } else { "failed" }, tunnel)
+                .word("from", from)
+                .text("service", service)
+                .word("cause", cause)
+                .text("fault", Blame::of_connect(error).side)
+                .text("reason", &error.to_string())
+                .write();
+        }
+    }
+
+    /// A connection on the plain side that came to nothing.
+    pub fn of_plain(&self, tunnel: &Tunnel, from: &str, cause: &'static str, why: impl Display) {
+        tunnel.ended.add(cause);
+        if self.may_log() {
+            began("failed", tunnel).word("from", from).word("cause", cause).text("reason", &why.to_string()).write();
+        }
+    }
+
+    fn may_log(&self) -> bool {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if second.began.elapsed() >= Duration::from_secs(1) {
+            let left_out = std::mem::take(&mut second.left_out);
+            (second.began, second.lines) = (Instant::now(), 0);
+            if left_out > 0 {
+                Event::new("failed").number("more", left_out).text("reason", "more failures than are logged").write();
+            }
+        }
+        let may = second.lines < LINES_A_SECOND;
+        second.lines += u32::from(may);
+        second.left_out += u64::from(!may);
+        may
+    }
+}
+
+fn began(kind: &str, tunnel: &Tunnel) -> Event {
+    Event::new(kind).word("tunnel", &tunnel.name).word("side", tunnel.side.name())
+}
+
+const LINES_A_SECOND: u32 = 50;

@@ -1,0 +1,36 @@
+//! How long handshakes take.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Durations, counted by which bounds they stay within, as Prometheus has them.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [AtomicU64; BOUNDS.len()],
+    all: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Histogram {
+    pub fn add(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let within = BOUNDS.iter().zip(&self.counts).filter(|(bound, _)| seconds <= **bound);
+        within.for_each(|(_, count)| drop(count.fetch_add(1, Ordering::Relaxed)));
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Each bound, in seconds, and how many stayed within it.
+    pub fn bounds(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS.into_iter().zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// How many there were, and how long they took together.
+    pub fn sum(&self) -> (u64, Duration) {
+        let all = self.all.load(Ordering::Relaxed);
+        (all, Duration::from_micros(self.microseconds.load(Ordering::Relaxed)))
+    }
+}
+
+/// In seconds.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];

@@ -1,0 +1,425 @@
+//! The process: its tunnels start and stop, its configuration is loaded again, and it drains at the end.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::{Listener, Reload};
+use countersign::reload::ReloadEvent;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, sleep};
+
+use crate::log::{self, Event};
+use crate::report::{IO, Report};
+use crate::tunnel::args::{LogFormat, ProcessArgs};
+use crate::tunnel::book::{Book, Side};
+use crate::tunnel::client::{self, Door};
+use crate::tunnel::failures::Failures;
+use crate::tunnel::file::{End, Entry, Plan};
+use crate::tunnel::manager::Manager;
+use crate::tunnel::session::Stage;
+use crate::tunnel::sockets::{Inherited, Socket, Sockets};
+use crate::tunnel::takeover::{self, Asked, Heir};
+use crate::tunnel::{admin, server};
+use crate::watch::Watched;
+
+/// What all tunnels of the process share.
+pub struct Shared {
+    pub book: Arc<Book>,
+    pub failures: Arc<Failures>,
+    pub stage: watch::Sender<Stage>,
+}
+
+struct Process {
+    args: ProcessArgs,
+    /// The configuration file, if there is one.
+    file: Option<PathBuf>,
+    shared: Shared,
+    sockets: Sockets,
+    running: Vec<Running>,
+}
+
+/// A tunnel that takes connections.
+struct Running {
+    said: Vec<String>,
+    key: String,
+    name: (String, Side),
+    watched: Vec<Arc<Watched>>,
+    stop: Stop,
+}
+
+enum Stop {
+    Server(Arc<Listener>),
+    Client(watch::Sender<bool>),
+}
+
+/// A tunnel whose files are loaded, and that has no socket yet.
+struct Ready {
+    said: Vec<String>,
+    key: String,
+    name: (String, Side),
+    watched: Vec<Arc<Watched>>,
+    listen: String,
+    mode: u32,
+    end: ReadyEnd,
+}
+
+enum ReadyEnd {
+    Server(server::Prepared),
+    Client(client::Prepared),
+}
+
+/// Runs until it is told to stop, or replaced.
+pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Result<u8, Report> {
+    log::set_json(plan.process.log == LogFormat::Json);
+    let _ = raise_descriptors();
+    let signal = |kind| signal(kind).map_err(|error| Report::io("can't watch for signals", &error));
+    let (mut hangup, mut interrupt, mut terminate) =
+        (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut changed = file.as_deref().map(watch_file).transpose()?;
+
+    let taken = plan.process.takeover.as_deref().map(takeover::take).transpose()?.flatten();
+    let (sockets, predecessor) = taken.map_or_else(|| (BTreeMap::new(), None), |(sockets, old)| (sockets, Some(old)));
+    let mut process = Process::new(plan.process, file, Sockets::new(inherited, sockets));
+    process.apply(plan.entries).await?;
+    let admin = process.admin().await?;
+    let mut heir = process.args.takeover.as_deref().map(Heir::listen).transpose()?;
+    // Nothing can fail any more.
+    process.keep_sockets();
+    let took_over = predecessor.is_some();
+    predecessor.into_iter().for_each(takeover::Predecessor::release);
+    let manager = Manager;
+    manager.ready(took_over);
+    tokio::spawn(Manager::watchdog());
+
+    let mut handed_over = false;
+    let mut stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => process.reload(&manager, true).await,
+            () = next(changed.as_mut().map(|(_, changed)| changed)) => process.reload(&manager, false).await,
+            asked = asked(heir.as_mut()) => {
+                handed_over = process.hand_over(asked).await;
+                if handed_over {
+                    break;
+                }
+            }
+            () = stop() => break,
+        }
+    }
+    manager.stopping();
+    if handed_over {
+        heir.into_iter().for_each(|(heir, _)| heir.leave());
+        admin.into_iter().for_each(|admin| admin.abort());
+    }
+    process.drain(handed_over, stop).await;
+    Ok(0)
+}
+
+/// Loads everything that a configuration names.
+pub fn check(plan: Plan) -> Result<usize, Report> {
+    let process = Process::new(plan.process, None, Sockets::default());
+    let ready = process.prepare(plan.entries)?;
+    Ok(ready.len())
+}
+
+impl Process {
+    fn new(args: ProcessArgs, file: Option<PathBuf>, sockets: Sockets) -> Self {
+        let shared = Shared {
+            book: Book::new(),
+            failures: Arc::new(Failures::new()),
+            stage: watch::channel(Stage::Running).0,
+        };
+        Process { args, file, shared, sockets, running: Vec::new() }
+    }
+
+    fn prepare(&self, entries: Vec<Entry>) -> Result<Vec<Ready>, Report> {
+        let (mut names, mut keys) = (HashSet::new(), BTreeMap::<String, usize>::new());
+        let mut all = Vec::new();
+        for Entry { end, said } in entries {
+            let (side, listen, mode, name) = match &end {
+                End::Server(args) => (Side::Server, &args.listen, 0, &args.sessions.name),
+                End::Client(args) => (Side::Client, &args.listen, args.socket_mode, &args.sessions.name),
+            };
+            let (listen, name) = (listen.clone(), (name.clone().unwrap_or_else(|| listen.clone()), side));
+            if !names.insert(name.clone()) {
+                let (name, side) = (name.0, side.name());
+                return Err(Report::usage(format!(
+                    "there are two {side} tunnels named {name:?}: give one of them another --name"
+                )));
+            }
+            // The same address twice is for port 0, or a mistake that binding will find.
+            let nth = keys.entry(listen.clone()).or_default();
+            *nth += 1;
+            let key = format!("{listen}#{nth}");
+            if self.running.iter().any(|running| running.said == said && running.key == key && running.name == name) {
+                continue;
+            }
+            let (end, watched) = match end {
+                End::Server(args) => {
+                    let (ready, watched) = server::prepare(*args, &name.0, &self.shared)?;
+                    (ReadyEnd::Server(ready), watched)
+                }
+                End::Client(args) => {
+                    let (ready, watched) = client::prepare(*args, &name.0, &self.shared)?;
+                    (ReadyEnd::Client(ready), watched)
+                }
+            };
+            let watched = watched.into_iter().map(Arc::new).collect();
+            all.push(Ready { said, key, name, watched, listen, mode, end });
+        }
+        Ok(all)
+    }
+
+    /// Runs these tunnels and no others. What can fail comes first; those that stay the same are not touched.
+    async fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Report> {
+        let wanted: Vec<Vec<String>> = entries.iter().map(|entry| entry.said.clone()).collect();
+        let ready = self.prepare(entries)?;
+        let mut sockets = Vec::new();
+        for ready in &ready {
+            sockets.push(self.sockets.listen(&ready.key, &ready.listen, ready.mode).await?);
+        }
+        let mut started = Vec::new();
+        for (ready, socket) in ready.into_iter().zip(sockets) {
+            let address = ready.listen.clone();
+            match ready.start(socket) {
+                Ok(running) => started.push(running),
+                Err(error) => {
+                    started.iter().for_each(Running::stop);
+                    return Err(Report::io(format!("can't listen on {address}"), &error));
+                }
+            }
+        }
+        let stays = |running: &Running| {
+            wanted.contains(&running.said) && !started.iter().any(|started: &Running| started.name == running.name)
+        };
+        let (kept, stopped): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().partition(stays);
+        self.running = kept;
+        self.running.extend(started);
+        // The new ones listen already, on the same sockets.
+        stopped.iter().for_each(Running::stop);
+        let names: Vec<(String, Side)> = self.running.iter().map(|running| running.name.clone()).collect();
+        self.shared.book.keep(&names);
+        let watched = self.running.iter().flat_map(|running| {
+            running.watched.iter().map(|watched| (running.name.0.clone(), watched.clone()))
+        });
+        self.shared.book.set_watched(watched.collect());
+        Ok(())
+    }
+
+    fn keep_sockets(&mut self) {
+        let mut keys: Vec<String> = self.running.iter().map(|running| running.key.clone()).collect();
+        keys.push(ADMIN.to_string());
+        self.sockets.keep(&keys);
+    }
+
+    /// Reads the configuration again; with `all`, also the files that are watched.
+    async fn reload(&mut self, manager: &Manager, all: bool) {
+        manager.reloading();
+        if all {
+            // Loading may wait for a disk.
+            let watched = self.shared.book.watched();
+            let _ = tokio::task::spawn_blocking(move || watched.iter().for_each(|(_, files)| drop(files.refresh()))).await;
+        }
+        if let Some(file) = self.file.clone() {
+            let applied = match Plan::read(&file) {
+                Ok(Plan { process, entries }) => {
+                    let applied = self.apply(entries).await;
+                    if applied.is_ok() {
+                        self.take_over_args(process);
+                    }
+                    applied
+                }
+                Err(report) => Err(report),
+            };
+            self.keep_sockets();
+            let failure = applied.err().map(|report| report.to_string());
+            let new = self.shared.book.reloaded(failure.as_deref());
+            match failure {
+                None => Event::new("reloaded").saying("configuration").only_json("what", "configuration".into()).write(),
+                Some(why) if new || all => {
+                    log::line(format!("error: configuration not reloaded, the old stays in use: {why}"));
+                }
+                Some(_) => {}
+            }
+        }
+        manager.ready(false);
+    }
+
+    fn take_over_args(&mut self, new: ProcessArgs) {
+        if new.admin != self.args.admin || new.takeover != self.args.takeover {
+            log::line("warning: admin and takeover change when the process is started again");
+        }
+        log::set_json(new.log == LogFormat::Json);
+        (self.args.log, self.args.drain) = (new.log, new.drain);
+    }
+
+    /// Answers HTTP, if that is wanted.
+    async fn admin(&mut self) -> Result<Option<tokio::task::JoinHandle<()>>, Report> {
+        let Some(address) = self.args.admin.clone() else { return Ok(None) };
+        admin::check_address(&address).await?;
+        let socket = self.sockets.listen(ADMIN, &address, 0o600).await?;
+        let door = socket.door().map_err(|error| Report::io(format!("can't listen on {address}"), &error))?;
+        Event::new("listening").saying(format!("on {}", door.address())).word("side", "admin").write();
+        let (book, stage) = (self.shared.book.clone(), self.shared.stage.subscribe());
+        Ok(Some(tokio::spawn(admin::serve(door, book, stage))))
+    }
+
+    /// Gives the sockets to the next process; returns whether it serves.
+    async fn hand_over(&self, asked: Asked) -> bool {
+        let given = self.sockets.handles();
+        let handed = match given {
+            Ok(sockets) => {
+                let handed = tokio::task::spawn_blocking(move || asked.give(&sockets)).await;
+                handed.unwrap_or_else(|_| Err(io::Error::other("panicked")))
+            }
+            Err(error) => Err(error),
+        };
+        match handed {
+            Ok(true) => return true,
+            Ok(false) => log::line("warning: a process that wanted to take over did not get so far; this one goes on"),
+            Err(error) => log::line(format!("warning: the sockets were not handed over: {error}; this one goes on")),
+        }
+        false
+    }
+
+    /// Takes nothing new; lets what is there end, for so long, or until it is told to stop again.
+    async fn drain(mut self, handed_over: bool, mut stop: impl AsyncFnMut()) {
+        self.running.iter().for_each(Running::stop);
+        let _ = self.shared.stage.send(Stage::Draining);
+        self.sockets.close_all(handed_over);
+        let patience = Duration::from_secs(self.args.drain);
+        Event::new("draining")
+            .number("sessions", self.shared.book.live())
+            .number("seconds", self.args.drain)
+            .word("handed_over", handed_over)
+            .write();
+        tokio::select! {
+            () = self.at_rest() => {}
+            () = sleep(patience) => {}
+            () = stop() => {}
+        }
+        let left = self.shared.book.live();
+        let _ = self.shared.stage.send(Stage::Ending);
+        let _ = tokio::time::timeout(LAST_WORDS, self.at_rest()).await;
+        Event::new("stopped").number("broken_off", left).write();
+    }
+
+    /// Returns when nobody works on anything.
+    async fn at_rest(&self) {
+        let mut every = interval(Duration::from_millis(20));
+        loop {
+            every.tick().await;
+            let book = &self.shared.book;
+            if book.working() == 0 && self.running.iter().all(Running::is_done) {
+                return;
+            }
+        }
+    }
+}
+
+impl Ready {
+    fn start(self, socket: Socket) -> io::Result<Running> {
+        let Ready { said, key, name, watched, listen, end, .. } = self;
+        let door = socket.door()?;
+        let address = door.address();
+        let stop = match (end, door) {
+            (ReadyEnd::Server(server), Door::Tcp(socket)) => Stop::Server(server.start(socket)?),
+            (ReadyEnd::Server(_), Door::Unix(_)) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a TCP socket"));
+            }
+            (ReadyEnd::Client(client), door) => {
+                let (stop, stopped) = watch::channel(false);
+                if address.parse().is_ok_and(|address: std::net::SocketAddr| !address.ip().to_canonical().is_loopback()) {
+                    log::line(format!("warning: whoever can reach {address} acts with the key of tunnel {}", name.0));
+                }
+                client.start(door, stopped);
+                Stop::Client(stop)
+            }
+        };
+        let _ = listen;
+        Event::new("listening")
+            .saying(format!("on {address}"))
+            .only_json("address", address.into())
+            .word("tunnel", &name.0)
+            .word("side", name.1.name())
+            .write();
+        Ok(Running { said, key, name, watched, stop })
+    }
+}
+
+impl Running {
+    fn stop(&self) {
+        match &self.stop {
+            Stop::Server(listener) => listener.stop(),
+            Stop::Client(stop) => drop(stop.send(true)),
+        }
+    }
+
+    /// Whether nothing is under way that has not become a session.
+    fn is_done(&self) -> bool {
+        match &self.stop {
+            Stop::Server(listener) => listener.stats().in_flight == 0,
+            Stop::Client(_) => true,
+        }
+    }
+}
+
+impl Socket {
+    fn door(self) -> io::Result<Door> {
+        Ok(match self {
+            Socket::Tcp(socket) => Door::Tcp(TcpListener::from_std(socket)?),
+            Socket::Unix(socket) => Door::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+}
+
+/// Tells when the configuration file has changed. A file that can't be read is said at once.
+fn watch_file(file: &Path) -> Result<(Reload<()>, mpsc::Receiver<()>), Report> {
+    let (tell, changed) = mpsc::channel(1);
+    let path = file.to_path_buf();
+    let load = move || Ok(drop(Plan::read(&path).map_err(|report| report.to_string())?));
+    // Also what is broken is tried, to be counted and said.
+    let observer = move |_: &ReloadEvent| drop(tell.try_send(()));
+    let reload = Reload::new([file], load, observer).map_err(|error| Report::new(IO, error, None))?;
+    Ok((reload, changed))
+}
+
+async fn next(changed: Option<&mut mpsc::Receiver<()>>) {
+    match changed {
+        Some(changed) if changed.recv().await.is_some() => {}
+        _ => pending().await,
+    }
+}
+
+async fn asked(heir: Option<&mut (Heir, mpsc::Receiver<Asked>)>) -> Asked {
+    match heir {
+        Some((_, asked)) => match asked.recv().await {
+            Some(asked) => asked,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+/// Each session needs two; a shell gives a thousand.
+fn raise_descriptors() -> rustix::io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)
+}
+
+const ADMIN: &str = "admin";
+/// How long it takes to tell all peers that we stop.
+const LAST_WORDS: Duration = Duration::from_secs(3);

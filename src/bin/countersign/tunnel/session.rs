@@ -1,0 +1,205 @@
+//! One session of a tunnel, at either end: from the moment when both sides of it are there to the line in the log.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign::Stream;
+use countersign::error::{Alert, Error};
+use countersign::stream::protocol_error;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::log::Event;
+use crate::tunnel::args::SessionArgs;
+use crate::tunnel::book::{Entry, Facts, Session, Side};
+use crate::tunnel::carry::{Broken, carry};
+use crate::tunnel::causes;
+use crate::tunnel::plain::Plain;
+
+/// What bounds a session.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    pub buffer: usize,
+    pub idle: Duration,
+    pub lifetime: Duration,
+}
+
+/// How far the process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Running,
+    /// Nothing new is taken.
+    Draining,
+    /// What is left ends.
+    Ending,
+}
+
+/// How a session ended: a word for the metrics, and all that is known for the log.
+#[derive(Debug)]
+pub struct End {
+    pub cause: &'static str,
+    pub text: String,
+}
+
+impl Bounds {
+    pub fn new(args: &SessionArgs) -> Self {
+        // Zero is none: so late that it never comes.
+        let limit = |seconds| if seconds == 0 { FOREVER } else { Duration::from_secs(seconds) };
+        Bounds {
+            buffer: usize::try_from(args.buffer).unwrap_or(1 << 16),
+            idle: limit(args.session_idle),
+            lifetime: limit(args.session_lifetime),
+        }
+    }
+}
+
+impl End {
+    pub fn new(cause: &'static str, text: impl Into<String>) -> Self {
+        End { cause, text: text.into() }
+    }
+
+    /// The session failed.
+    pub fn of_peer(error: &io::Error) -> Self {
+        let cause = protocol_error(error).map_or("lost", causes::of_error);
+        End::new(cause, error.to_string())
+    }
+}
+
+/// Carries until the session ends, and ends both sides of it as the end calls for: what has ended well is closed, what has not is broken off.
+pub async fn run(
+    mut stream: Stream<TcpStream>,
+    mut plain: Plain,
+    entry: &Entry,
+    bounds: &Bounds,
+    stage: &mut watch::Receiver<Stage>,
+) -> End {
+    let traffic = &entry.session.traffic;
+    let end = tokio::select! {
+        carried = carry(&mut stream, &mut plain, traffic, bounds.buffer) => match carried {
+            Ok(()) => return finished(plain).await,
+            Err(Broken::Peer(error)) => {
+                plain.reset();
+                // The peer may not have been told yet.
+                stream.linger().await;
+                return End::of_peer(&error);
+            }
+            Err(Broken::Plain(error)) => {
+                let side = if entry.session.tunnel.side == Side::Server { "service" } else { "client" };
+                (Alert::Internal, End::new("reset", format!("the {side} broke off: {error}")))
+            }
+        },
+        () = traffic.until_idle(bounds.idle) => {
+            (Alert::Timeout, End::new("idle", format!("no data for {} s", bounds.idle.as_secs())))
+        }
+        () = sleep(bounds.lifetime) => {
+            (Alert::Timeout, End::new("lifetime", format!("it was {} s old", bounds.lifetime.as_secs())))
+        }
+        _ = stage.wait_for(|stage| *stage == Stage::Ending) => {
+            (Alert::ShuttingDown, End::new("stopped", "this side stops"))
+        }
+    };
+    let (alert, end) = end;
+    plain.reset();
+    break_off(stream, alert, &end.text).await;
+    end
+}
+
+/// Both directions have ended; a command has to end as well.
+async fn finished(mut plain: Plain) -> End {
+    match plain.status().await {
+        Ok(None) => End::new("ok", "ok"),
+        Ok(Some(status)) if status.success() => End::new("ok", "ok"),
+        Ok(Some(status)) => End::new("command", format!("the command failed: {status}")),
+        Err(error) => End::new("command", format!("the command did not end: {error}")),
+    }
+}
+
+/// Ends a session with an alert, and gives the peer the time to read it.
+pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) {
+    // The peer's own text comes back to it only in part if it is long.
+    let text = shortened(text);
+    // After our end no alert can be sent: then the connection is cut, which is no clean end either.
+    if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
+        return;
+    }
+    let _ = timeout(TELL, discard(stream.get_ref())).await;
+}
+
+/// Reads what still comes, which would otherwise reset the connection and with it what the peer was told last.
+async fn discard(socket: &TcpStream) {
+    let mut scratch = [0; 4_096];
+    let mut left = MOST_DISCARDED;
+    while left > 0 && socket.readable().await.is_ok() {
+        match socket.try_read(&mut scratch) {
+            Ok(0) => return,
+            Ok(len) => left = left.saturating_sub(len),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+/// What is known of a session from its start.
+pub fn facts(stream: &Stream<TcpStream>, from: String, to: String) -> Facts {
+    Facts {
+        id: stream.session_id().to_string(),
+        peer: stream.peer().clone(),
+        service: stream.service().to_string(),
+        from,
+        to,
+        started: std::time::SystemTime::now(),
+        clock: Instant::now(),
+    }
+}
+
+/// The session's line in the log, and its place in the metrics.
+pub fn log_end(session: &Arc<Session>, end: &End) {
+    session.tunnel.ended.add(end.cause);
+    let (received, sent) = session.traffic.bytes();
+    closed(&session.facts, &session.tunnel.name, session.tunnel.side)
+        .number("received", received)
+        .number("sent", sent)
+        .shown("time", format_args!("{:.3}s", session.facts.clock.elapsed().as_secs_f64()))
+        .only_json("seconds", json!(session.facts.clock.elapsed().as_secs_f64()))
+        .word("cause", end.cause)
+        .text("reason", &end.text)
+        .write();
+}
+
+/// A session that was refused when it was there already.
+pub fn log_refused(facts: &Facts, tunnel: &crate::tunnel::book::Tunnel, end: &End) {
+    tunnel.ended.add(end.cause);
+    closed(facts, &tunnel.name, tunnel.side).word("cause", end.cause).text("reason", &end.text).write();
+}
+
+fn closed(facts: &Facts, tunnel: &str, side: Side) -> Event {
+    let Facts { id, peer, service, from, to, .. } = facts;
+    let names: Vec<String> = peer.names().iter().map(ToString::to_string).collect();
+    let key = peer.public_key().fingerprint().to_string();
+    Event::new("closed")
+        .word("session", id)
+        .word("tunnel", tunnel)
+        .word("side", side.name())
+        .shown("peer", format_args!("{:?}", peer.to_string()))
+        .only_json("peer", json!({"key": key, "name": peer.name(), "names": names}))
+        .text("service", service)
+        .word("from", from)
+        .word("to", to)
+}
+
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+/// How long the peer gets to read why.
+const TELL: Duration = Duration::from_secs(1);
+const MOST_DISCARDED: usize = 1 << 20;
+const MAX_TEXT: usize = 255;

@@ -1,0 +1,202 @@
+//! The listening sockets of the process. They are opened once, and stay open when the configuration is loaded again; they may come from systemd, or from the
+//! process that is replaced.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, lookup_host};
+
+use crate::report::Report;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(std::net::TcpListener),
+    Unix(UnixListener),
+}
+
+/// All of them, by what the configuration says of them.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    open: BTreeMap<String, Open>,
+    /// Of the process that is replaced.
+    taken_over: BTreeMap<String, Socket>,
+    inherited: Inherited,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: Socket,
+    /// Ours to remove when it is closed.
+    path: Option<PathBuf>,
+}
+
+/// What systemd has opened for us (sd_listen_fds(3)), with the names of the sockets.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(String, Socket)>);
+
+impl Inherited {
+    /// To be called before there are threads: it takes variables out of the environment.
+    pub fn take() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':').map(str::to_string);
+        let mut given = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for n in 0..given.len() {
+            let name = names.next().unwrap_or_default();
+            let tcp = given.take_tcp_listener(n).ok().flatten().map(Socket::Tcp);
+            let socket = tcp.or_else(|| given.take_unix_listener(n).ok().flatten().map(Socket::Unix));
+            sockets.extend(socket.map(|socket| (name, socket)));
+        }
+        Inherited(sockets)
+    }
+}
+
+impl Sockets {
+    pub fn new(inherited: Inherited, taken_over: BTreeMap<String, Socket>) -> Self {
+        Sockets { open: BTreeMap::new(), taken_over, inherited }
+    }
+
+    /// A handle of the socket for an address, which is opened unless it is open.
+    pub async fn listen(&mut self, key: &str, address: &str, mode: u32) -> Result<Socket, Report> {
+        if !self.open.contains_key(key) {
+            let open = self.open(key, address, mode).await?;
+            self.open.insert(key.to_string(), open);
+        }
+        let failed = |error: io::Error| Report::io(format!("can't listen on {address}"), &error);
+        let open = self.open.get(key).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+        open.socket.handle().map_err(failed)
+    }
+
+    async fn open(&mut self, key: &str, address: &str, mode: u32) -> Result<Open, Report> {
+        let failed = |error: io::Error| Report::io(format!("can't listen on {address}"), &error);
+        let path = address.strip_prefix("unix:").map(PathBuf::from);
+        if let Some(socket) = self.taken_over.remove(key) {
+            return Ok(Open { socket, path });
+        }
+        if address == "systemd" || address.starts_with("systemd:") {
+            let name = address.strip_prefix("systemd:");
+            return Ok(Open { socket: self.from_systemd(address, name)?, path: None });
+        }
+        let socket = match &path {
+            Some(path) => Socket::Unix(bind_unix(path, mode).map_err(failed)?),
+            None => Socket::Tcp(bind_tcp(address).await.map_err(failed)?),
+        };
+        Ok(Open { socket, path })
+    }
+
+    fn from_systemd(&mut self, address: &str, name: Option<&str>) -> Result<Socket, Report> {
+        let given = &mut self.inherited.0;
+        let found = given.iter().position(|(given, _)| name.is_none_or(|name| name == given));
+        match found {
+            Some(n) => Ok(given.remove(n).1),
+            None => {
+                let names: Vec<&str> = given.iter().map(|(name, _)| &**name).collect();
+                let there = if names.is_empty() { "none are left".to_string() } else { names.join(", ") };
+                Err(Report::usage(format!(
+                    "{address}: systemd has not given us such a socket (LISTEN_FDS, LISTEN_FDNAMES; {there})"
+                )))
+            }
+        }
+    }
+
+    /// Closes those that are not among these.
+    pub fn keep(&mut self, keys: &[String]) {
+        self.taken_over.clear();
+        let gone: Vec<String> = self.open.keys().filter(|key| !keys.contains(key)).cloned().collect();
+        gone.iter().for_each(|key| self.close(key));
+    }
+
+    /// Closes all. Where another process has them now, the paths stay.
+    pub fn close_all(&mut self, handed_over: bool) {
+        if handed_over {
+            self.open.clear();
+        }
+        let all: Vec<String> = self.open.keys().cloned().collect();
+        all.iter().for_each(|key| self.close(key));
+    }
+
+    fn close(&mut self, key: &str) {
+        if let Some(Open { path: Some(path), .. }) = self.open.remove(key) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// All that are open, for another process.
+    pub fn handles(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let handles = self.open.iter().map(|(key, open)| Ok((key.clone(), open.socket.handle()?.into())));
+        handles.collect()
+    }
+}
+
+impl Socket {
+    /// Of another process.
+    pub fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let socket = SockRef::from(&descriptor);
+        if !socket.is_listener()? {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a socket that does not listen"));
+        }
+        let unix = socket.domain()? == socket2::Domain::UNIX;
+        Ok(if unix { Socket::Unix(descriptor.into()) } else { Socket::Tcp(descriptor.into()) })
+    }
+
+    fn handle(&self) -> io::Result<Self> {
+        let handle = match self {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
+        };
+        match &handle {
+            Socket::Tcp(socket) => socket.set_nonblocking(true)?,
+            Socket::Unix(socket) => socket.set_nonblocking(true)?,
+        }
+        Ok(handle)
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
+        }
+    }
+}
+
+async fn bind_tcp(address: &str) -> io::Result<std::net::TcpListener> {
+    let mut failure = io::Error::new(ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return listener.into_std(),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// A socket file whose process is gone is in nobody's way.
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+                _ => return Err(error),
+            }
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }?;
+    // Between these two calls it has the mode of the umask; the directory is what protects it then.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(bound)
+}
+
+const BACKLOG: u32 = 4_096;

@@ -1,0 +1,151 @@
+//! Sessions that are ready before anybody needs them. Each is held by a task of its own, which keeps it alive and sees its end.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use countersign::Stream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::tunnel::book::Tunnel;
+use crate::tunnel::client::Caller;
+use crate::tunnel::failures::Failures;
+
+/// Keeps so many ready; they are closed when it is dropped.
+#[derive(Debug)]
+pub struct Spares {
+    pool: Arc<Pool>,
+    keeper: JoinHandle<()>,
+}
+
+/// How to ask for each that is ready, the newest last.
+#[derive(Debug, Default)]
+struct Pool(Mutex<VecDeque<oneshot::Sender<Wanted>>>);
+
+type Wanted = oneshot::Sender<Stream<TcpStream>>;
+
+/// What is needed to make more of them.
+pub struct Supply {
+    pub caller: Arc<Caller>,
+    pub service: String,
+    pub tunnel: Arc<Tunnel>,
+    pub count: u16,
+    pub age: Duration,
+    pub failures: Arc<Failures>,
+}
+
+impl Spares {
+    pub fn start(supply: Supply) -> Self {
+        let pool = Arc::<Pool>::default();
+        let keeper = tokio::spawn(supply.keep(pool.clone()));
+        Spares { pool, keeper }
+    }
+
+    /// One that is ready and lives, if there is one.
+    pub async fn take(&self) -> Option<Stream<TcpStream>> {
+        loop {
+            let ask = self.pool.ready().pop_front()?;
+            let (wanted, given) = oneshot::channel();
+            // If it ended just now, the next is asked.
+            if ask.send(wanted).is_ok()
+                && let Ok(stream) = given.await
+            {
+                return Some(stream);
+            }
+        }
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.pool.ready().clear();
+    }
+}
+
+impl Pool {
+    fn ready(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Wanted>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Supply {
+    async fn keep(self, pool: Arc<Pool>) {
+        let places = Arc::new(Semaphore::new(self.count.into()));
+        let mut pause = FIRST_PAUSE;
+        while let Ok(place) = places.clone().acquire_owned().await {
+            pool.ready().retain(|ask| !ask.is_closed());
+            let started = Instant::now();
+            match self.caller.call(&self.service).await {
+                Ok(stream) => {
+                    self.tunnel.shook_hands(started.elapsed());
+                    pause = FIRST_PAUSE;
+                    let (ask, asked) = oneshot::channel();
+                    pool.ready().push_back(ask);
+                    tokio::spawn(hold(stream, asked, self.age, self.tunnel.clone(), place));
+                }
+                Err(error) => {
+                    self.failures.of_client(&self.tunnel, "spare", &self.service, &error, started.elapsed());
+                    sleep(pause).await;
+                    pause = (2 * pause).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// Holds a session until it is asked for, ends, or is too old.
+async fn hold(
+    mut stream: Stream<TcpStream>,
+    asked: oneshot::Receiver<Wanted>,
+    age: Duration,
+    tunnel: Arc<Tunnel>,
+    place: OwnedSemaphorePermit,
+) {
+    tunnel.spare.fetch_add(1, Ordering::Relaxed);
+    let wanted = tokio::select! {
+        wanted = asked => wanted.ok(),
+        () = ended(&mut stream) => None,
+        () = sleep(age) => None,
+    };
+    tunnel.spare.fetch_sub(1, Ordering::Relaxed);
+    drop(place);
+    match wanted {
+        // Who asked may have gone: then it is closed as well.
+        Some(wanted) => {
+            if let Err(stream) = wanted.send(stream) {
+                close(stream).await;
+            }
+        }
+        None => close(stream).await,
+    }
+}
+
+/// Returns when the session has ended. What the service says first stays in it.
+async fn ended(stream: &mut Stream<TcpStream>) {
+    if stream.fill_buf().await.is_ok_and(|data| !data.is_empty()) {
+        let _ = stream.keep_alive().await;
+    }
+}
+
+/// To the service it is a connection that ends without having been used.
+async fn close(mut stream: Stream<TcpStream>) {
+    let _ = timeout(CLOSE, async {
+        stream.shutdown().await?;
+        let mut scratch = [0; 1_024];
+        while stream.read(&mut scratch).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+}
+
+/// How long the keeper waits after a call that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a session gets to end that nobody used.
+const CLOSE: Duration = Duration::from_secs(2);

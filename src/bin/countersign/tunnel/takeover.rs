@@ -1,0 +1,143 @@
+//! A new process takes the listening sockets of the one that runs, which then drains. They go over a Unix socket (SCM_RIGHTS), with the names that the
+//! configuration has for them; connections that nobody has accepted yet stay in them.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, thread};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
+    sendmsg,
+};
+use tokio::sync::mpsc;
+
+use crate::log;
+use crate::report::Report;
+use crate::tunnel::sockets::{Socket, bind_unix};
+
+/// The process that is to be replaced: it goes on until it is released.
+#[derive(Debug)]
+pub struct Predecessor(UnixStream);
+
+/// Where the next process asks; removed when dropped, unless it is another's by then.
+#[derive(Debug)]
+pub struct Heir(Option<PathBuf>);
+
+/// What the next process asks for.
+pub struct Asked(UnixStream);
+
+/// Asks the process at this path for its sockets, if there is one.
+pub fn take(path: &Path) -> Result<Option<(BTreeMap<String, Socket>, Predecessor)>, Report> {
+    let failed = |error: io::Error| Report::io(format!("can't take over from {}", path.display()), &error);
+    let stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let sockets = receive(&stream).map_err(failed)?;
+    Ok(Some((sockets, Predecessor(stream))))
+}
+
+fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
+    let mut bytes = vec![0; MAX_NAMES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message =
+        recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors: Vec<OwnedFd> = control
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let unclear = || io::Error::new(ErrorKind::InvalidData, "what came are not the sockets of a tunnel");
+    let text = std::str::from_utf8(bytes.get(..message.bytes).unwrap_or_default()).map_err(|_| unclear())?;
+    let names: Vec<&str> = text.strip_suffix("\n\n").ok_or_else(unclear)?.split('\n').filter(|n| !n.is_empty()).collect();
+    if names.len() != descriptors.len() {
+        return Err(unclear());
+    }
+    let sockets = names.into_iter().zip(descriptors);
+    sockets.map(|(name, descriptor)| Ok((name.to_string(), Socket::from_descriptor(descriptor)?))).collect()
+}
+
+impl Predecessor {
+    /// This process serves now: the other one may drain.
+    pub fn release(mut self) {
+        if let Err(error) = self.0.write_all(SERVING) {
+            log::line(format!("warning: the process that was replaced can't be told: {error}"));
+        }
+    }
+}
+
+impl Heir {
+    /// Listens at a path; whoever asks comes out of the channel. Only our own user can.
+    pub fn listen(path: &Path) -> Result<(Self, mpsc::Receiver<Asked>), Report> {
+        let failed = |error: io::Error| Report::io(format!("can't listen on {}", path.display()), &error);
+        // The file there is that of the process that we replace, or of none.
+        let _ = fs::remove_file(path);
+        let listener = bind_unix(path, 0o600).map_err(failed)?;
+        let (asks, asked) = mpsc::channel(1);
+        thread::Builder::new().name("takeover".to_string()).spawn(move || accept(&listener, &asks)).map_err(failed)?;
+        Ok((Heir(Some(path.to_path_buf())), asked))
+    }
+
+    /// Another process has the path now.
+    pub fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, asks: &mpsc::Sender<Asked>) {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        if asks.blocking_send(Asked(stream)).is_err() {
+            return;
+        }
+    }
+}
+
+impl Asked {
+    /// Gives the sockets away; returns whether the other process serves.
+    pub fn give(mut self, sockets: &[(String, OwnedFd)]) -> io::Result<bool> {
+        if sockets.len() > MAX_SOCKETS {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "more sockets than can be handed over"));
+        }
+        let mut names: String = sockets.iter().map(|(name, _)| format!("{name}\n")).collect();
+        names.push_str(if sockets.is_empty() { "\n\n" } else { "\n" });
+        let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(io::Error::other("no room for the sockets"));
+        }
+        sendmsg(&self.0, &[IoSlice::new(names.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
+        self.0.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = [0; SERVING.len()];
+        Ok(self.0.read_exact(&mut answer).is_ok() && answer == *SERVING)
+    }
+}
+
+const SERVING: &[u8; 8] = b"serving\n";
+/// As many as Linux hands over in one message.
+const MAX_SOCKETS: usize = 253;
+const MAX_NAMES: usize = 64 * 1024;
+/// How long one process waits for the other.
+const PATIENCE: Duration = Duration::from_secs(30);

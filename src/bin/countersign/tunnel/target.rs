@@ -1,0 +1,78 @@
+//! Where a service is.
+
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use countersign::Stream;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::connect::check_address;
+use crate::exec;
+use crate::tunnel::plain::Plain;
+
+/// A service and where it is.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub service: String,
+    pub target: Target,
+}
+
+#[derive(Clone, Debug)]
+pub enum Target {
+    Tcp(String),
+    Unix(PathBuf),
+    Exec(String),
+}
+
+impl Target {
+    /// Connects, or starts the command.
+    pub async fn open(&self, session: &Stream<TcpStream>, from: &str) -> io::Result<Plain> {
+        match self {
+            Target::Tcp(address) => {
+                let socket = TcpStream::connect(address).await?;
+                Plain::tcp(socket)
+            }
+            Target::Unix(path) => UnixStream::connect(path).await.map(Plain::Unix),
+            Target::Exec(command) => Plain::command(exec::prepare(command, session, from)),
+        }
+    }
+}
+
+impl FromStr for Route {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (service, target) = text.split_once('=').ok_or("expected SERVICE=TARGET, such as redis=127.0.0.1:6379")?;
+        if service.len() > 255 || !service.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("the service {service:?} is not of at most 255 visible ASCII characters"));
+        }
+        Ok(Route { service: service.to_string(), target: target.parse()? })
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Target::Unix(path.into()));
+        }
+        if let Some(command) = text.strip_prefix("exec:").filter(|command| !command.is_empty()) {
+            return Ok(Target::Exec(command.to_string()));
+        }
+        let expected = |_| format!("the target {text:?} is not HOST:PORT, unix:PATH or exec:COMMAND");
+        check_address(text).map_err(expected)?;
+        Ok(Target::Tcp(text.to_string()))
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Tcp(address) => f.write_str(address),
+            Target::Unix(path) => write!(f, "unix:{}", path.display()),
+            Target::Exec(_) => f.write_str("exec"),
+        }
+    }
+}
