@@ -37,6 +37,7 @@ struct Failed {
     peer: Option<PublicKey>,
     service: Option<String>,
     error: ConnectError,
+    took: Duration,
 }
 
 /// A listener on a free port, and its failures.
@@ -51,7 +52,7 @@ async fn listen_on(address: &str, config: Config) -> (Listener, mpsc::UnboundedR
             other => panic!("{other:?}"),
         };
         let (peer, service) = (failure.peer, failure.service.clone());
-        let _ = failures.send(Failed { address: failure.address, peer, service, error });
+        let _ = failures.send(Failed { address: failure.address, peer, service, error, took: failure.took });
     });
     (listener.unwrap(), failed)
 }
@@ -402,6 +403,7 @@ async fn the_deadline() {
     for _ in 0..3 {
         let failure = bounded(failed.recv()).await.unwrap();
         assert_eq!((failure.peer, failure.service), (None, None));
+        assert!(failure.took >= Duration::from_millis(200));
         match failure.error {
             ConnectError::Timeout { stage: Some(stage) } => *stages.entry(stage).or_insert(0) += 1,
             other => panic!("{other:?}"),
@@ -829,6 +831,124 @@ async fn dropping_the_listener() {
     let mut data = [0; 6];
     bounded(stream.read_exact(&mut data)).await.unwrap();
     assert_eq!(&data, b"me too");
+}
+
+// --------------------------------------------------------------------------------------------------------- arrival, stop
+
+/// An arrival says whose it is and how long its handshake took, our trust's time included.
+#[tokio::test]
+async fn an_arrival_says_how_it_came() {
+    let trust = from_async_fn(|_| async {
+        sleep(Duration::from_millis(30)).await;
+        Decision::accept()
+    });
+    let (listener, _failed) = listen(Config::new(identity(2), trust)).await;
+    let before = std::time::Instant::now();
+    let stream = bounded(config(1, 2).connect(listener.local_addr()).into_future()).await.unwrap();
+    let arrival = bounded(listener.arrival()).await.unwrap();
+    assert_eq!(arrival.stream.session_id(), stream.session_id());
+    assert_eq!(arrival.address, stream.get_ref().local_addr().unwrap());
+    assert!(arrival.handshake >= Duration::from_millis(30) && arrival.handshake <= before.elapsed());
+}
+
+/// A trust that answers about the service `slow` when told to, and a semaphore that says how often it was asked about it.
+fn slow_trust() -> (Config, Arc<Semaphore>, Arc<Semaphore>) {
+    let (asked, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (asking, waiting) = (asked.clone(), gate.clone());
+    let trust = from_async_fn(move |request: Request| {
+        let (asking, waiting) = (asking.clone(), waiting.clone());
+        async move {
+            if request.service == "slow" {
+                asking.add_permits(1);
+                waiting.acquire().await.unwrap().forget();
+            }
+            Decision::accept()
+        }
+    });
+    (Config::new(identity(2), trust).handshake_timeout(Duration::from_secs(50)), asked, gate)
+}
+
+/// A listener that is stopped takes nobody else at once, gives out what waits and what comes of the handshakes in flight, and says
+/// then that it has stopped, to everybody who waits.
+#[tokio::test]
+async fn stopping() {
+    let (server, asked, gate) = slow_trust();
+    let (listener, mut failed) = listen(server).await;
+    let listener = Arc::new(listener);
+    let address = listener.local_addr();
+    let client = config(1, 2).handshake_timeout(Duration::from_secs(50));
+    let queued = bounded(client.connect(address).into_future()).await.unwrap();
+    let slow = tokio::spawn(client.connect(address).service("slow").into_future());
+    bounded(asked.acquire()).await.unwrap().forget();
+    let mut idle = raw(&listener).await;
+    until(&listener, |stats| stats.started == 3).await;
+    listener.stop();
+    // Nobody listens any more, now and not later.
+    assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    listener.stop();
+    assert_eq!(bounded(listener.accept()).await.unwrap().session_id(), queued.session_id());
+    // Several wait, and the one that comes is given to one of them.
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let listener = listener.clone();
+            tokio::spawn(async move { listener.arrival().await.map(|arrival| arrival.stream) })
+        })
+        .collect();
+    gate.add_permits(1);
+    let slow = bounded(slow).await.unwrap().unwrap();
+    // One that says something wrong is still told so, and reported.
+    idle.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(rest(&mut idle).await, [0xC6, 0, 0, 1, 1]);
+    protocol(bounded(failed.recv()).await.unwrap().error);
+    drop(idle);
+    let mut streams = Vec::new();
+    for waiting in waiting {
+        match bounded(waiting).await.unwrap() {
+            Ok(stream) => streams.push(stream.session_id()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),
+        }
+    }
+    assert_eq!(streams, [slow.session_id()]);
+    assert_eq!(bounded(listener.accept()).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    let stats = until(&listener, |stats| stats.in_flight == 0).await;
+    assert_eq!((stats.started, stats.accepted, stats.failed), (3, 2, 1));
+    listener.stop();
+}
+
+/// Nothing that was accepted is lost by stopping: neither a full queue, also when the last handshake is over before anybody asks, nor the
+/// handshake that waits for room in it.
+#[tokio::test]
+async fn stopping_loses_nothing() {
+    let _alone = CROWD.acquire().await.unwrap();
+    for waits_for_room in [false, true] {
+        let (listener, _failed) = listen(roomy(config(2, 1)).handshake_timeout(Duration::from_secs(50))).await;
+        let client = config(1, 2).handshake_timeout(Duration::from_secs(50));
+        let mut streams = Vec::new();
+        for _ in 0..128 {
+            streams.push(bounded(client.connect(listener.local_addr()).into_future()).await.unwrap());
+        }
+        until(&listener, |stats| stats.in_flight == 0).await;
+        let waiting = tokio::spawn(client.connect(listener.local_addr()).into_future());
+        if waits_for_room {
+            until(&listener, |stats| stats.in_flight == 1).await;
+        } else {
+            waiting.abort();
+            until(&listener, |stats| stats.in_flight == 0).await;
+        }
+        listener.stop();
+        // The background task comes to its end, if nothing holds it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        for stream in &streams {
+            assert_eq!(bounded(listener.accept()).await.unwrap().session_id(), stream.session_id());
+        }
+        if waits_for_room {
+            let late = bounded(waiting).await.unwrap().unwrap();
+            assert_eq!(bounded(listener.accept()).await.unwrap().session_id(), late.session_id());
+        }
+        assert_eq!(bounded(listener.accept()).await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
 }
 
 // -------------------------------------------------------------------------------------------------------------- calling

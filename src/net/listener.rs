@@ -1,18 +1,20 @@
 //! Listening on TCP: handshakes run in the background, bounded in number and time, and only finished ones are given out.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use getrandom::SysRng;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -32,10 +34,23 @@ use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, to
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
+    door: Arc<Door>,
     accepted: Arc<Accepted>,
     admission: Arc<Admission>,
     counters: Arc<Counters>,
     task: JoinHandle<()>,
+}
+
+/// A stream whose peer is authenticated and accepted, and how it came.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Arrival {
+    /// The stream.
+    pub stream: Stream<TcpStream>,
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// How long the handshake took, from the connection to our verdict.
+    pub handshake: Duration,
 }
 
 /// A handshake that did not become a stream.
@@ -52,6 +67,8 @@ pub struct HandshakeFailure {
     pub error: ConnectError,
     /// The rule by which our trust decided, if it was asked and said so.
     pub rule: Option<String>,
+    /// How long it took, from the connection to its end.
+    pub took: Duration,
 }
 
 /// What a listener has seen since it started.
@@ -76,6 +93,13 @@ pub struct HandshakeStats {
     pub accept_errors: u64,
 }
 
+/// The socket that listens, until the listener is stopped.
+#[derive(Debug)]
+struct Door {
+    socket: Mutex<Option<TcpListener>>,
+    stopped: Notify,
+}
+
 /// Accepted streams that wait for the application. Semaphores count them, so that any number of tasks may wait.
 #[derive(Debug)]
 struct Accepted {
@@ -87,9 +111,15 @@ struct Accepted {
 /// An accepted stream, and what is given back when the application takes it.
 #[derive(Debug)]
 struct Waiting {
-    stream: Stream<TcpStream>,
+    arrival: Arrival,
     _room: OwnedSemaphorePermit,
     _call: Option<TheirCall>,
+}
+
+/// A connection that came in.
+struct Visit {
+    address: SocketAddr,
+    started: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +139,7 @@ type OnFailure = Arc<dyn Fn(&HandshakeFailure) + Send + Sync>;
 #[derive(Clone)]
 struct Shared {
     config: Config,
+    door: Arc<Door>,
     admission: Arc<Admission>,
     counters: Arc<Counters>,
     accepted: Arc<Accepted>,
@@ -152,28 +183,53 @@ impl Listener {
             waiting: Semaphore::new(0),
             room: Arc::new(Semaphore::new(ACCEPT_QUEUE)),
         });
+        let door = Arc::new(Door { socket: Mutex::new(Some(listener)), stopped: Notify::new() });
         let shared = Shared {
             config,
+            door: door.clone(),
             admission: admission.clone(),
             counters: counters.clone(),
             accepted: accepted.clone(),
             on_failure: Arc::new(on_failure),
             dialing,
         };
-        let task = tokio::spawn(shared.listen(listener));
-        Ok(Listener { address, accepted, admission, counters, task })
+        let task = tokio::spawn(shared.listen());
+        Ok(Listener { address, door, accepted, admission, counters, task })
     }
 
     /// The next stream whose peer is authenticated and accepted. Cancel-safe; may be called by several tasks.
     ///
     /// # Errors
-    /// Only if the background task is gone, as when its runtime shuts down.
+    /// As [`Listener::arrival`].
     pub async fn accept(&self) -> io::Result<Stream<TcpStream>> {
-        let gone = || io::Error::other("the listener's runtime has shut down");
-        self.accepted.waiting.acquire().await.map_err(|_| gone())?.forget();
+        self.arrival().await.map(|arrival| arrival.stream)
+    }
+
+    /// As [`Listener::accept`], with what is known of how the stream came.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] once the listener is stopped and everything has been given out; else only if the background task is gone, as
+    /// when its runtime shuts down.
+    pub async fn arrival(&self) -> io::Result<Arrival> {
+        let waited = self.accepted.waiting.acquire().await;
+        let stopped = self.door.socket().is_none();
+        match waited {
+            Ok(permit) => permit.forget(),
+            // Nothing more comes: what is there is still given out, if it was meant so.
+            Err(_) if stopped => {}
+            Err(_) => return Err(gone()),
+        }
         // From here on nothing waits, so that nothing is lost if the future is dropped.
-        let stream = self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        stream.map(|waiting| waiting.stream).ok_or_else(gone)
+        let waiting = self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        waiting.map(|waiting| waiting.arrival).ok_or_else(|| if stopped { has_stopped() } else { gone() })
+    }
+
+    /// Takes no more connections, from now on. Handshakes in flight go on, and what becomes of them is given out with what waits already; after that
+    /// `accept` fails. May be called again.
+    pub fn stop(&self) {
+        let socket = self.door.socket().take();
+        drop(socket);
+        self.door.stopped.notify_one();
     }
 
     /// The address that it listens on.
@@ -203,12 +259,31 @@ impl Drop for Listener {
     }
 }
 
+impl Door {
+    fn socket(&self) -> MutexGuard<'_, Option<TcpListener>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next connection; `None` once the listener is stopped.
+    async fn next(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let poll_next = |cx: &mut Context<'_>| match &*self.socket() {
+            Some(socket) => socket.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        };
+        tokio::select! {
+            biased;
+            () = self.stopped.notified() => None,
+            next = poll_fn(poll_next) => next,
+        }
+    }
+}
+
 impl Shared {
-    async fn listen(self, listener: TcpListener) {
+    async fn listen(self) {
         let mut handshakes = JoinSet::new();
         let _closing = CloseOnDrop(self.accepted.clone());
-        loop {
-            match listener.accept().await {
+        while let Some(next) = self.door.next().await {
+            match next {
                 Ok((io, address)) => {
                     self.counters.started.fetch_add(1, Ordering::Relaxed);
                     let (place, give_way) = self.admission.admit(address.ip());
@@ -224,19 +299,27 @@ impl Shared {
                 }
             }
             while let Some(ended) = handshakes.try_join_next() {
-                // A trust decision of the application that panics ends its own handshake only.
-                if ended.is_err() {
-                    self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                }
+                self.ended(&ended);
             }
             // Handshakes with something to do come before the next connection.
             tokio::task::yield_now().await;
         }
+        while let Some(ended) = handshakes.join_next().await {
+            self.ended(&ended);
+        }
+    }
+
+    /// A trust decision of the application that panics ends its own handshake only.
+    fn ended(&self, ended: &Result<(), JoinError>) {
+        if ended.is_err() {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, mut give_way: oneshot::Receiver<()>) {
+        let visit = Visit { address, started: Instant::now() };
         let mut seen = Seen::new(Stage::Hello);
-        let Err((error, io)) = self.establish(io, address, &place, &mut give_way, &mut seen).await else {
+        let Err((error, io)) = self.establish(io, &visit, &place, &mut give_way, &mut seen).await else {
             return;
         };
         // Who gave way must not take room any longer; the others are listened to while there is room.
@@ -249,6 +332,7 @@ impl Shared {
             service: seen.service,
             error,
             rule: seen.rule,
+            took: visit.started.elapsed(),
         });
         if let Some(io) = io {
             let mut give_way = Some(&mut give_way);
@@ -264,7 +348,7 @@ impl Shared {
     async fn establish(
         &self,
         io: TcpStream,
-        address: SocketAddr,
+        visit: &Visit,
         place: &Place,
         give_way: &mut oneshot::Receiver<()>,
         seen: &mut Seen,
@@ -278,7 +362,7 @@ impl Shared {
         let establish = Establish {
             io,
             config: &config,
-            address: Some(address),
+            address: Some(visit.address),
             eager: false,
             first: &[],
             room: Some(self.accepted.room.clone()),
@@ -297,7 +381,8 @@ impl Shared {
             if let Some(call) = &mut call {
                 call.established();
             }
-            let waiting = Waiting { stream, _room: room, _call: call };
+            let arrival = Arrival { stream, address: visit.address, handshake: visit.started.elapsed() };
+            let waiting = Waiting { arrival, _room: room, _call: call };
             self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
             self.accepted.waiting.add_permits(1);
         }
@@ -313,6 +398,14 @@ impl Shared {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn has_stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the listener has stopped")
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the listener's runtime has shut down")
 }
 
 /// Lets `accept` know that nothing more will come.

@@ -8,4 +8,4 @@ mod listener;
 
 pub use connect::{Connect, OverIo, ToAddress};
 pub use dial::{Dialed, SimultaneousDial};
-pub use listener::{HandshakeFailure, HandshakeStats, Listener};
+pub use listener::{Arrival, HandshakeFailure, HandshakeStats, Listener};
