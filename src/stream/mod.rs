@@ -18,6 +18,7 @@ mod revoke;
 mod supervise;
 mod write;
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -182,6 +183,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
+    /// Sends a KEEPALIVE whenever nothing was sent for the interval of [`Stream::set_keep_alive`], as reading does: for whoever does not read just now, because what
+    /// came before is not dealt with yet. It ends only with an error. Cancel-safe.
+    ///
+    /// # Errors
+    /// The failure that ended the session.
+    pub async fn keep_alive(&mut self) -> io::Result<Infallible> {
+        std::future::poll_fn(|cx| {
+            if self.latch.park(cx).is_err() {
+                return self.over(cx);
+            }
+            let polled = self.write.poll_keep_alive(&mut self.io, cx);
+            self.latch.note_poll(polled)
+        })
+        .await
+    }
+
     /// After a failure: sends what the peer has not been told yet, and discards what it still sends, until it closes, for a second at most, and without opening
     /// it. A connection that is closed with bytes unread is reset, and what the peer was told last may be lost with it.
     pub async fn linger(&mut self) {

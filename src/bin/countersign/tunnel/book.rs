@@ -30,7 +30,7 @@ pub struct Book {
 #[derive(Debug)]
 pub struct Working(Arc<Book>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     Server,
     Client,

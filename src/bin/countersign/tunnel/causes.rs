@@ -8,7 +8,6 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
     match error {
         ConnectError::Timeout { .. } => ("timed_out", "timeout"),
         ConnectError::GaveWay { .. } => ("gave_way", "busy"),
-        ConnectError::Io { .. } => ("failed", "io"),
         ConnectError::Protocol(failure) => {
             let refused = match &failure.error {
                 Error::Denied(_) | Error::Refused(_) | Error::Revoked(_) => true,
@@ -19,6 +18,7 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
             };
             (if refused { "refused" } else { "failed" }, of_error(&failure.error))
         }
+        _ => ("failed", "io"),
     }
 }
 

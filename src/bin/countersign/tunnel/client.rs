@@ -22,7 +22,7 @@ use crate::tunnel::failures::Failures;
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
 use crate::tunnel::server::is_in;
-use crate::tunnel::session::{Bounds, Stage, facts, log_end, run};
+use crate::tunnel::session::{Bounds, Stage, ending, facts, log_end, run};
 use crate::tunnel::socks::{self, Asked};
 use crate::tunnel::spare::{Spares, Supply};
 use crate::watch::Watched;
@@ -132,7 +132,7 @@ impl Prepared {
             loop {
                 let accepted = tokio::select! {
                     accepted = door.accept() => accepted,
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = stopped(&mut stop) => return,
                 };
                 match accepted {
                     Ok((plain, from)) => drop(tokio::spawn(inner.clone().carry(plain, from, spares.clone()))),
@@ -187,7 +187,7 @@ impl Inner {
         let mut stage = self.stage.clone();
         let asked = tokio::select! {
             asked = timeout(self.patience, self.ask(plain, from.clone())) => asked,
-            _ = stage.wait_for(|stage| *stage == Stage::Ending) => return,
+            () = ending(&mut stage) => return,
         };
         let asked = asked.unwrap_or_else(|_| Err("it did not say what it wants".to_string()));
         let (from, service, asked) = match asked {
@@ -196,7 +196,7 @@ impl Inner {
         };
         let connected = tokio::select! {
             connected = self.connect(&service, &from, spares) => connected,
-            _ = stage.wait_for(|stage| *stage == Stage::Ending) => return asked.stop().await,
+            () = ending(&mut stage) => return asked.stop().await,
         };
         let stream = match connected {
             Ok(stream) => stream,
@@ -252,6 +252,10 @@ impl Inner {
         }
         called
     }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

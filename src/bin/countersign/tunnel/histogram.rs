@@ -14,8 +14,9 @@ pub struct Histogram {
 impl Histogram {
     pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        let within = BOUNDS.iter().zip(&self.counts).filter(|(bound, _)| seconds <= **bound);
-        within.for_each(|(_, count)| drop(count.fetch_add(1, Ordering::Relaxed)));
+        for (_, count) in BOUNDS.iter().zip(&self.counts).filter(|(bound, _)| seconds <= **bound) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         self.all.fetch_add(1, Ordering::Relaxed);
         self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

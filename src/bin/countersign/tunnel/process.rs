@@ -230,7 +230,12 @@ impl Process {
         if all {
             // Loading may wait for a disk.
             let watched = self.shared.book.watched();
-            let _ = tokio::task::spawn_blocking(move || watched.iter().for_each(|(_, files)| drop(files.refresh()))).await;
+            let refresh = move || {
+                for (_, files) in watched {
+                    files.refresh();
+                }
+            };
+            let _ = tokio::task::spawn_blocking(refresh).await;
         }
         if let Some(file) = self.file.clone() {
             let applied = match Plan::read(&file) {
@@ -391,15 +396,20 @@ fn watch_file(file: &Path) -> Result<(Reload<()>, mpsc::Receiver<()>), Report> {
     let path = file.to_path_buf();
     let load = move || Ok(drop(Plan::read(&path).map_err(|report| report.to_string())?));
     // Also what is broken is tried, to be counted and said.
-    let observer = move |_: &ReloadEvent| drop(tell.try_send(()));
+    let observer = move |_: &ReloadEvent| {
+        let _ = tell.try_send(());
+    };
     let reload = Reload::new([file], load, observer).map_err(|error| Report::new(IO, error, None))?;
     Ok((reload, changed))
 }
 
 async fn next(changed: Option<&mut mpsc::Receiver<()>>) {
-    match changed {
-        Some(changed) if changed.recv().await.is_some() => {}
-        _ => pending().await,
+    let told = match changed {
+        Some(changed) => changed.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        pending().await
     }
 }
 

@@ -23,7 +23,7 @@ use crate::tunnel::failures::Failures;
 use crate::tunnel::limits::WhileRoom;
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
-use crate::tunnel::session::{Bounds, End, Stage, break_off, facts, log_end, log_refused, run};
+use crate::tunnel::session::{Bounds, End, Stage, break_off, ending, facts, log_end, log_refused, run};
 use crate::tunnel::target::{Route, Target};
 use crate::watch::Watched;
 use crate::whom::Whom;
@@ -144,7 +144,7 @@ impl Inner {
         let mut stage = self.stage.clone();
         let opened = tokio::select! {
             opened = timeout(self.patience, self.open(&stream, from, target)) => opened,
-            _ = stage.wait_for(|stage| *stage == Stage::Ending) => {
+            () = ending(&mut stage) => {
                 let end = End::new("stopped", "this side stops");
                 break_off(stream, Alert::ShuttingDown, &end.text).await;
                 return end;

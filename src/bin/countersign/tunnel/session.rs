@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::Stream;
-use countersign::error::{Alert, Error};
+use countersign::error::Alert;
 use countersign::stream::protocol_error;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -35,6 +35,11 @@ pub enum Stage {
     Draining,
     /// What is left ends.
     Ending,
+}
+
+/// Returns when what is left has to end.
+pub async fn ending(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Ending).await;
 }
 
 /// How a session ended: a word for the metrics, and all that is known for the log.
@@ -97,7 +102,7 @@ pub async fn run(
         () = sleep(bounds.lifetime) => {
             (Alert::Timeout, End::new("lifetime", format!("it was {} s old", bounds.lifetime.as_secs())))
         }
-        _ = stage.wait_for(|stage| *stage == Stage::Ending) => {
+        () = ending(stage) => {
             (Alert::ShuttingDown, End::new("stopped", "this side stops"))
         }
     };
