@@ -18,8 +18,9 @@ use countersign::error::{Alert, Error, Foreign, Malformed, Reason, ReceivedAlert
 use countersign::identity::PublicKey;
 use countersign::net::HandshakeStats;
 use countersign::role::Stage;
+use countersign::session::RekeyPolicy;
 use countersign::stream::{ConnectError, protocol_error};
-use countersign::trust::{Decision, Direction, Pinned, Request, from_async_fn, from_fn};
+use countersign::trust::{Decision, Direction, Notifier, Pinned, Request, TrustExt, from_async_fn, from_fn};
 use countersign::{Config, Listener, Stream};
 use rand_core::Rng;
 use scripted::{bounded, poll_times};
@@ -660,6 +661,47 @@ async fn a_panic_ends_one_handshake() {
     until(&listener, |stats| stats.in_flight == 0).await;
     bounded(client.connect(listener.local_addr()).into_future()).await.unwrap();
     bounded(listener.accept()).await.unwrap();
+}
+
+/// A question about a session that exists says so, whoever asks it again, so that a bound on newcomers leaves it alone.
+#[tokio::test]
+async fn a_session_is_told_from_a_newcomer() {
+    let (asking, mut asked) = mpsc::unbounded_channel();
+    let notifier = Notifier::new();
+    let trust = from_fn(move |request: &Request| {
+        let _ = asking.send(request.live);
+        Decision::accept()
+    });
+    let (listener, _failed) = listen(Config::new(identity(2), trust.notified_by(&notifier))).await;
+    let _stream = bounded(config(1, 2).connect(listener.local_addr()).into_future()).await.unwrap();
+    assert_eq!(bounded(asked.recv()).await, Some(false));
+    let _accepted = bounded(listener.accept()).await.unwrap();
+    notifier.notify();
+    assert_eq!(bounded(asked.recv()).await, Some(true));
+}
+
+/// A stream says how often the keys of either direction have changed, also when it is over.
+#[tokio::test]
+async fn rekeys_are_counted() {
+    let rekeying = RekeyPolicy::new(1, Duration::from_secs(900));
+    let (listener, _failed) = listen(config(2, 1)).await;
+    let mut stream = bounded(config(1, 2).rekey(rekeying).connect(listener.local_addr()).into_future()).await.unwrap();
+    let mut accepted = bounded(listener.accept()).await.unwrap();
+    assert_eq!((stream.rekeys(), accepted.rekeys()), ((0, 0), (0, 0)));
+    for _ in 0..5 {
+        stream.write_all(b"!").await.unwrap();
+        bounded(accepted.read_u8()).await.unwrap();
+    }
+    let (sent, received) = stream.rekeys();
+    assert!((4..=5).contains(&sent) && received == 0, "{sent} {received}");
+    assert_eq!(accepted.rekeys(), (0, sent));
+    stream.shutdown().await.unwrap();
+    accepted.shutdown().await.unwrap();
+    assert_eq!(bounded(accepted.read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(bounded(stream.read(&mut [0])).await.unwrap(), 0);
+    let (sent, received) = stream.rekeys();
+    assert!(sent >= 4);
+    assert_eq!(accepted.rekeys(), (received, sent));
 }
 
 // --------------------------------------------------------------------------------------------------------------- accept

@@ -127,6 +127,11 @@ impl<T> Stream<T> {
         &self.link.info
     }
 
+    /// How often our direction and the peer's have changed keys; also when they are over.
+    pub fn rekeys(&self) -> (u64, u64) {
+        self.link.rekeys()
+    }
+
     /// The transport.
     pub fn get_ref(&self) -> &T {
         &self.io
