@@ -60,6 +60,7 @@ pub struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) max_handshakes_per_address: usize,
+    pub(crate) max_handshake_rate: u32,
 }
 
 impl Config {
@@ -88,6 +89,7 @@ impl Config {
             handshake_timeout: Duration::from_secs(HANDSHAKE_SECONDS),
             max_handshakes: MAX_HANDSHAKES,
             max_handshakes_per_address: MAX_HANDSHAKES_PER_ADDRESS,
+            max_handshake_rate: 0,
         }
     }
 
@@ -209,6 +211,14 @@ impl Config {
     #[must_use]
     pub fn max_handshakes_per_address(mut self, max: usize) -> Self {
         self.max_handshakes_per_address = max.max(1);
+        self
+    }
+
+    /// Bound on the handshakes that a listener begins in a second with one address, or with one /64 network of IPv6, as many at once included; off by
+    /// default, and at 0. Over it a connection is told that we are busy, as those are that give way, and takes no place from others.
+    #[must_use]
+    pub fn max_handshake_rate(mut self, max: u32) -> Self {
+        self.max_handshake_rate = max;
         self
     }
 

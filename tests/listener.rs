@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use countersign::crypto::network::NetworkKey;
 use countersign::error::{Alert, Error, Foreign, Malformed, Reason, ReceivedAlert, Refusal, Untrusted};
 use countersign::identity::PublicKey;
 use countersign::net::HandshakeStats;
@@ -26,7 +27,7 @@ use rand_core::Rng;
 use scripted::{bounded, poll_times};
 use support::{config, honest, identity, peer_id, seeded, short, trusting_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -49,6 +50,7 @@ async fn listen_on(address: &str, config: Config) -> (Listener, mpsc::UnboundedR
             ConnectError::Protocol(failure) => ConnectError::Protocol(failure.clone()),
             ConnectError::Timeout { stage } => ConnectError::Timeout { stage: *stage },
             ConnectError::GaveWay { stage } => ConnectError::GaveWay { stage: *stage },
+            ConnectError::OverRate => ConnectError::OverRate,
             ConnectError::Io { stage, error } => ConnectError::Io { stage: *stage, error: error.kind().into() },
             other => panic!("{other:?}"),
         };
@@ -93,7 +95,7 @@ async fn ask(mut stream: Stream<TcpStream>, question: &[u8]) {
 }
 
 fn sum(stats: &HandshakeStats) -> u64 {
-    stats.accepted + stats.refused + stats.timed_out + stats.gave_way + stats.failed + stats.in_flight
+    stats.accepted + stats.refused + stats.timed_out + stats.gave_way + stats.over_rate + stats.failed + stats.in_flight
 }
 
 /// Waits until the listener has seen what it is to see; says what it saw if it does not.
@@ -368,6 +370,66 @@ async fn a_newcomer_is_not_the_oldest() {
         pushed_out += 1;
     }
     panic!("pushed out {pushed_out} times of 5, though four were older");
+}
+
+/// [AP-1] [NK-3] Over the rate of its address a connection is told that we are busy, and nothing with a network key; those in flight keep their places, other
+/// addresses are served, and a call that is told so gets through by calling again when there is a token. The clock stands still.
+#[tokio::test]
+async fn the_rate_of_an_address() {
+    let key = || NetworkKey::take(&mut [7; 32]).unwrap();
+    for silent in [false, true] {
+        let keyed = |config: Config| if silent { config.network_key(key()) } else { config };
+        // A blocking task keeps the paused clock from going on by itself.
+        tokio::time::pause();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let standing = tokio::task::spawn_blocking(move || stopped.recv());
+        let server = keyed(config(2, 1)).max_handshake_rate(3).max_handshakes(3).max_handshakes_per_address(3);
+        let (listener, mut failed) = listen(server).await;
+        let mut held = Vec::new();
+        for count in 1..=3 {
+            held.push(raw(&listener).await);
+            while listener.stats().started < count {
+                tokio::task::yield_now().await;
+            }
+        }
+        let expected: &[u8] = if silent { &[] } else { &[0xC6, 0, 0, 1, 8] };
+        for _ in 0..2 {
+            let mut over = raw(&listener).await;
+            let mut heard = Vec::new();
+            over.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, expected);
+            let failure = failed.recv().await.unwrap();
+            assert!(matches!(failure.error, ConnectError::OverRate), "{failure:?}");
+            assert_eq!(failure.address, over.local_addr().unwrap());
+        }
+        let stats = listener.stats();
+        assert_eq!((stats.started, stats.over_rate, stats.gave_way, stats.in_flight), (5, 2, 0, 3));
+        // Another address is served, and makes the oldest give way as ever.
+        let elsewhere = TcpSocket::new_v4().unwrap();
+        elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let elsewhere = elsewhere.connect(listener.local_addr()).await.unwrap();
+        keyed(config(1, 2)).connect_over(elsewhere).await.unwrap();
+        listener.accept().await.unwrap();
+        drop(held);
+        // A call without a token is told so once or more, and gets through when there is one.
+        if !silent {
+            let call = tokio::spawn(config(1, 2).connect(listener.local_addr()).into_future());
+            while listener.stats().over_rate < 3 {
+                tokio::task::yield_now().await;
+            }
+            while !call.is_finished() {
+                tokio::time::advance(Duration::from_millis(10)).await;
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            call.await.unwrap().unwrap();
+            listener.accept().await.unwrap();
+        }
+        stop.send(()).unwrap();
+        standing.await.unwrap().unwrap();
+        tokio::time::resume();
+    }
 }
 
 /// A peer that has proved itself when it has to give way is told by a VERDICT, which is sealed, and not in clear.

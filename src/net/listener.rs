@@ -23,8 +23,9 @@ use crate::identity::PublicKey;
 use crate::net::SimultaneousDial;
 use crate::net::admission::{Admission, Place};
 use crate::net::calls::TheirCall;
+use crate::net::rate::Rate;
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, told};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, say_busy, told};
 
 /// Accepts authenticated streams on a TCP address.
 ///
@@ -87,6 +88,8 @@ pub struct HandshakeStats {
     pub timed_out: u64,
     /// Handshakes that gave way to newer ones at a bound.
     pub gave_way: u64,
+    /// Connections that were turned away because their address had begun too many handshakes in a second.
+    pub over_rate: u64,
     /// Handshakes that failed in any other way.
     pub failed: u64,
     /// Connections that the system could not give us, for want of file descriptors for example.
@@ -129,6 +132,7 @@ struct Counters {
     refused: AtomicU64,
     timed_out: AtomicU64,
     gave_way: AtomicU64,
+    over_rate: AtomicU64,
     failed: AtomicU64,
     accept_errors: AtomicU64,
 }
@@ -141,6 +145,9 @@ struct Shared {
     config: Config,
     door: Arc<Door>,
     admission: Arc<Admission>,
+    rate: Arc<Rate>,
+    /// Room for listening to those who were turned away, so that they hear why.
+    turned_away: Arc<Semaphore>,
     counters: Arc<Counters>,
     accepted: Arc<Accepted>,
     on_failure: OnFailure,
@@ -184,8 +191,11 @@ impl Listener {
             room: Arc::new(Semaphore::new(ACCEPT_QUEUE)),
         });
         let door = Arc::new(Door { socket: Mutex::new(Some(listener)), stopped: Notify::new() });
+        let rate = Arc::new(Rate::new(config.max_handshake_rate));
         let shared = Shared {
             config,
+            rate,
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             door: door.clone(),
             admission: admission.clone(),
             counters: counters.clone(),
@@ -247,6 +257,7 @@ impl Listener {
             refused: counters.refused.load(Ordering::Relaxed),
             timed_out: counters.timed_out.load(Ordering::Relaxed),
             gave_way: counters.gave_way.load(Ordering::Relaxed),
+            over_rate: counters.over_rate.load(Ordering::Relaxed),
             failed: counters.failed.load(Ordering::Relaxed),
             accept_errors: counters.accept_errors.load(Ordering::Relaxed),
         }
@@ -286,8 +297,7 @@ impl Shared {
             match next {
                 Ok((io, address)) => {
                     self.counters.started.fetch_add(1, Ordering::Relaxed);
-                    let (place, give_way) = self.admission.admit(address.ip());
-                    handshakes.spawn(self.clone().handshake(io, address, place, give_way));
+                    self.admit(io, address, &mut handshakes);
                 }
                 Err(error) => {
                     self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -316,8 +326,32 @@ impl Shared {
         }
     }
 
-    async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, mut give_way: oneshot::Receiver<()>) {
+    /// Begins a handshake, or turns the connection away.
+    fn admit(&self, io: TcpStream, address: SocketAddr, handshakes: &mut JoinSet<()>) {
         let visit = Visit { address, started: Instant::now() };
+        if !self.rate.admits(address.ip(), visit.started) {
+            handshakes.spawn(self.clone().turn_away(io, visit));
+            return;
+        }
+        let (place, give_way) = self.admission.admit(address.ip());
+        handshakes.spawn(self.clone().handshake(io, visit, place, give_way));
+    }
+
+    /// Tells a connection over the rate so. It has no place, and takes none.
+    async fn turn_away(self, mut io: TcpStream, visit: Visit) {
+        let room = self.turned_away.try_acquire();
+        // [NK-3]
+        let silent = self.config.network_key.is_some();
+        if !silent {
+            say_busy(&mut io).await;
+        }
+        self.report(&visit, Seen::new(Stage::Hello), ConnectError::OverRate);
+        if !silent && room.is_ok() {
+            linger(io).await;
+        }
+    }
+
+    async fn handshake(self, io: TcpStream, visit: Visit, place: Place, mut give_way: oneshot::Receiver<()>) {
         let mut seen = Seen::new(Stage::Hello);
         let Err((error, io)) = self.establish(io, &visit, &place, &mut give_way, &mut seen).await else {
             return;
@@ -325,15 +359,7 @@ impl Shared {
         // Who gave way must not take room any longer; the others are listened to while there is room.
         // One that may get no answer has been listened to already.
         let io = io.filter(|_| !seen.silent && !matches!(error, ConnectError::GaveWay { .. }));
-        self.count(&error);
-        (self.on_failure)(&HandshakeFailure {
-            address,
-            peer: seen.peer,
-            service: seen.service,
-            error,
-            rule: seen.rule,
-            took: visit.started.elapsed(),
-        });
+        self.report(&visit, seen, error);
         if let Some(io) = io {
             let mut give_way = Some(&mut give_way);
             tokio::select! {
@@ -389,10 +415,23 @@ impl Shared {
         Ok(())
     }
 
+    fn report(&self, visit: &Visit, seen: Seen, error: ConnectError) {
+        self.count(&error);
+        (self.on_failure)(&HandshakeFailure {
+            address: visit.address,
+            peer: seen.peer,
+            service: seen.service,
+            error,
+            rule: seen.rule,
+            took: visit.started.elapsed(),
+        });
+    }
+
     fn count(&self, error: &ConnectError) {
         let counter = match error {
             ConnectError::Timeout { .. } => &self.counters.timed_out,
             ConnectError::GaveWay { .. } => &self.counters.gave_way,
+            ConnectError::OverRate => &self.counters.over_rate,
             ConnectError::Protocol(failure) if matches!(failure.error, Error::Denied(_)) => &self.counters.refused,
             ConnectError::Io { .. } | ConnectError::Protocol(_) => &self.counters.failed,
         };
@@ -420,5 +459,7 @@ impl Drop for CloseOnDrop {
 
 /// Accepted streams that wait for the application.
 const ACCEPT_QUEUE: usize = 128;
+/// Connections over the rate that are listened to for a moment.
+const MAX_TURNED_AWAY: usize = 64;
 /// How long accepting pauses when the system has no connection for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -5,6 +5,7 @@ mod calls;
 mod connect;
 mod dial;
 mod listener;
+mod rate;
 
 pub use connect::{Connect, OverIo, ToAddress};
 pub use dial::{Dialed, SimultaneousDial};

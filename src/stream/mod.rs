@@ -34,7 +34,7 @@ use crate::session::{Session, SessionId, SessionInfo};
 
 pub use crate::failure::{ConnectError, protocol_error};
 pub use establish::Milestone;
-pub(crate) use establish::{Establish, LINGER, LINGER_LEN, Seen, linger, told};
+pub(crate) use establish::{Establish, LINGER, LINGER_LEN, Seen, linger, say_busy, told};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch, tell_peer};
