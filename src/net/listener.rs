@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use getrandom::SysRng;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -23,6 +24,8 @@ use crate::identity::PublicKey;
 use crate::net::SimultaneousDial;
 use crate::net::admission::{Admission, Place};
 use crate::net::calls::TheirCall;
+#[cfg(feature = "proxy-protocol")]
+use crate::net::proxy::read_proxy_header;
 use crate::net::rate::Rate;
 use crate::role::Stage;
 use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, say_busy, told};
@@ -48,7 +51,7 @@ pub struct Listener {
 pub struct Arrival {
     /// The stream.
     pub stream: Stream<TcpStream>,
-    /// The peer's address.
+    /// The peer's address, from the PROXY header where there is one.
     pub address: SocketAddr,
     /// How long the handshake took, from the connection to our verdict.
     pub handshake: Duration,
@@ -58,7 +61,7 @@ pub struct Arrival {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandshakeFailure {
-    /// The peer's address.
+    /// The peer's address, from the PROXY header where there is one.
     pub address: SocketAddr,
     /// The peer's key, if it proved one.
     pub peer: Option<PublicKey>,
@@ -121,7 +124,9 @@ struct Waiting {
 
 /// A connection that came in.
 struct Visit {
+    /// The peer's; the proxy's, until it has said whom it speaks for.
     address: SocketAddr,
+    proxied: bool,
     started: Instant,
 }
 
@@ -328,30 +333,71 @@ impl Shared {
 
     /// Begins a handshake, or turns the connection away.
     fn admit(&self, io: TcpStream, address: SocketAddr, handshakes: &mut JoinSet<()>) {
-        let visit = Visit { address, started: Instant::now() };
-        if !self.rate.admits(address.ip(), visit.started) {
-            handshakes.spawn(self.clone().turn_away(io, visit));
+        // The application's word, which may panic: that ends this connection only.
+        let Ok(proxied) = catch_unwind(AssertUnwindSafe(|| self.config.is_proxy(address.ip()))) else {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let visit = Visit { address, proxied, started: Instant::now() };
+        if !proxied && !self.rate.admits(address.ip(), visit.started) {
+            handshakes.spawn(self.clone().turn_away(io, visit, ConnectError::OverRate));
             return;
         }
-        let (place, give_way) = self.admission.admit(address.ip());
+        let (place, give_way) = self.admission.admit((!proxied).then(|| address.ip()));
         handshakes.spawn(self.clone().handshake(io, visit, place, give_way));
     }
 
-    /// Tells a connection over the rate so. It has no place, and takes none.
-    async fn turn_away(self, mut io: TcpStream, visit: Visit) {
+    /// Ends a connection whose handshake does not begin, and tells it so if that is because we are busy. It has no place, and takes none.
+    async fn turn_away(self, mut io: TcpStream, visit: Visit, error: ConnectError) {
         let room = self.turned_away.try_acquire();
+        let busy = matches!(error, ConnectError::GaveWay { .. } | ConnectError::OverRate);
         // [NK-3]
-        let silent = self.config.network_key.is_some();
-        if !silent {
+        let answers = busy && self.config.network_key.is_none();
+        if answers {
             say_busy(&mut io).await;
         }
-        self.report(&visit, Seen::new(Stage::Hello), ConnectError::OverRate);
-        if !silent && room.is_ok() {
+        self.report(&visit, Seen::new(Stage::Hello), error);
+        if answers && room.is_ok() {
             linger(io).await;
         }
     }
 
-    async fn handshake(self, io: TcpStream, visit: Visit, place: Place, mut give_way: oneshot::Receiver<()>) {
+    /// Reads for whom the proxy speaks.
+    async fn introduce(
+        &self,
+        io: &mut TcpStream,
+        visit: &mut Visit,
+        place: &Place,
+        give_way: &mut oneshot::Receiver<()>,
+    ) -> Result<(), ConnectError> {
+        let stage = Stage::Hello;
+        let mut give_way = Some(give_way);
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(visit.started + self.config.handshake_timeout, read_proxy_header(io)) => read,
+            () = told(&mut give_way) => return Err(ConnectError::GaveWay { stage }),
+        };
+        let source = read.map_err(|_| ConnectError::Timeout { stage: Some(stage) })?.map_err(|error| {
+            let text = format!("no PROXY header from {}: {error}", visit.address.ip());
+            ConnectError::Io { stage: Some(stage), error: io::Error::new(error.kind(), text) }
+        })?;
+        if let Some(source) = source {
+            visit.address = source;
+            if !self.rate.admits(source.ip(), Instant::now()) {
+                return Err(ConnectError::OverRate);
+            }
+            place.belongs_to(source.ip());
+        }
+        Ok(())
+    }
+
+    async fn handshake(self, mut io: TcpStream, mut visit: Visit, place: Place, mut give_way: oneshot::Receiver<()>) {
+        if visit.proxied
+            && let Err(error) = self.introduce(&mut io, &mut visit, &place, &mut give_way).await
+        {
+            drop(place);
+            return self.turn_away(io, visit, error).await;
+        }
         let mut seen = Seen::new(Stage::Hello);
         let Err((error, io)) = self.establish(io, &visit, &place, &mut give_way, &mut seen).await else {
             return;
@@ -384,6 +430,7 @@ impl Shared {
         let ruled = self.dialing.as_ref().map(|dialing| dialing.answer(&self.config));
         let (config, mut call) =
             ruled.map_or_else(|| (self.config.clone(), None), |(config, call)| (config, Some(call)));
+        let left = self.config.handshake_timeout.saturating_sub(visit.started.elapsed());
         let step = respond(&config, &mut SysRng).map_err(|failure| (failure.into(), None))?;
         let establish = Establish {
             io,
@@ -400,7 +447,7 @@ impl Shared {
                 }
             },
         };
-        let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
+        let established = establish.run(step, BytesMut::new(), left).await;
         let (stream, room) = established.map_err(|(error, io)| (error, Some(io)))?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Some(room) = room {
@@ -437,6 +484,12 @@ impl Shared {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Nobody is known to be a proxy.
+#[cfg(not(feature = "proxy-protocol"))]
+async fn read_proxy_header(_: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    Ok(None)
 }
 
 fn has_stopped() -> io::Error {
