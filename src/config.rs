@@ -1,6 +1,8 @@
 //! What a side is and wants: built once, shared by all its connections.
 
 use core::fmt;
+#[cfg(feature = "tokio")]
+use core::net::IpAddr;
 use core::time::Duration;
 
 use alloc::borrow::ToOwned;
@@ -60,6 +62,9 @@ pub struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) max_handshakes_per_address: usize,
+    pub(crate) max_handshake_rate: u32,
+    #[cfg(feature = "proxy-protocol")]
+    is_proxy: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
 }
 
 impl Config {
@@ -88,6 +93,9 @@ impl Config {
             handshake_timeout: Duration::from_secs(HANDSHAKE_SECONDS),
             max_handshakes: MAX_HANDSHAKES,
             max_handshakes_per_address: MAX_HANDSHAKES_PER_ADDRESS,
+            max_handshake_rate: 0,
+            #[cfg(feature = "proxy-protocol")]
+            is_proxy: None,
         }
     }
 
@@ -212,6 +220,24 @@ impl Config {
         self
     }
 
+    /// Bound on the handshakes that a listener begins in a second with one address, or with one /64 network of IPv6, as many at once included; off by
+    /// default, and at 0. Over it a connection is told that we are busy, as those are that give way, and takes no place from others.
+    #[must_use]
+    pub fn max_handshake_rate(mut self, max: u32) -> Self {
+        self.max_handshake_rate = max;
+        self
+    }
+
+    /// The addresses of the proxies before a listener; none by default. A connection from one begins with a PROXY header, version 1 or 2, and the source that it
+    /// names is the peer's address to our trust, to the bounds per address and in reports; one that names none has the proxy's, without those bounds. From anywhere else
+    /// such a header is not believed, and is no handshake.
+    #[cfg(feature = "proxy-protocol")]
+    #[must_use]
+    pub fn behind_proxy(mut self, is_proxy: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.is_proxy = Some(Arc::new(is_proxy));
+        self
+    }
+
     /// Who signs for us.
     pub fn signer(&self) -> &dyn Signer {
         &*self.signer
@@ -240,6 +266,17 @@ impl Config {
             config.signer = signer;
         }
         config
+    }
+
+    /// Whether connections from there begin with a PROXY header.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        #[cfg(feature = "proxy-protocol")]
+        if let Some(is_proxy) = &self.is_proxy {
+            return is_proxy(address.to_canonical());
+        }
+        let _ = address;
+        false
     }
 
     pub(crate) fn check(&self) -> Result<(), Misuse> {

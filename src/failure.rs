@@ -28,6 +28,8 @@ pub enum ConnectError {
         /// The message that was awaited.
         stage: Stage,
     },
+    /// A listener had begun as many handshakes with this address in a second as it may.
+    OverRate,
     /// The handshake failed.
     Protocol(Failure),
 }
@@ -106,7 +108,7 @@ impl std::error::Error for ConnectError {
         match self {
             ConnectError::Io { error, .. } => Some(error),
             ConnectError::Protocol(failure) => Some(failure),
-            ConnectError::Timeout { .. } | ConnectError::GaveWay { .. } => None,
+            ConnectError::Timeout { .. } | ConnectError::GaveWay { .. } | ConnectError::OverRate => None,
         }
     }
 }
@@ -123,6 +125,7 @@ impl fmt::Display for ConnectError {
             ConnectError::GaveWay { stage } => {
                 write!(f, "too many unfinished handshakes: the oldest, waiting for {stage}, gave way")
             }
+            ConnectError::OverRate => f.write_str("too many handshakes in a second from this address"),
             ConnectError::Protocol(failure) => failure.fmt(f),
         }
     }

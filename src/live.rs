@@ -104,7 +104,9 @@ impl Live {
     /// Enters a session whose peer was decided about. Returns whether somebody has to be found who reads the book at this place: the caller is to see
     /// to it, and to say [`Live::left`] when he is gone.
     pub(crate) fn enter(&self, accepted: Accepted, session: Weak<dyn Revoke>, place: Place) -> bool {
-        let Accepted { request, mut until, changes } = accepted;
+        let Accepted { mut request, mut until, changes } = accepted;
+        // Whoever asks about it from now on asks about a session.
+        request.live = true;
         if !self.changes && until.is_none() {
             return false;
         }

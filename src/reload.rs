@@ -58,6 +58,8 @@ struct Shared<T> {
     current: RwLock<Arc<T>>,
     load: Box<dyn Fn() -> Result<T, LoadError> + Send + Sync>,
     observer: Box<dyn Fn(&ReloadEvent) + Send + Sync>,
+    /// Held while loading and swapping in: what was read earlier never replaces what was read later.
+    loading: Mutex<()>,
     stats: Mutex<ReloadStats>,
     watchers: Mutex<Vec<Subscriber<T>>>,
 }
@@ -81,6 +83,7 @@ impl<T: Send + Sync + 'static> Reload<T> {
             current,
             load: Box::new(load),
             observer: Box::new(observer),
+            loading: Mutex::default(),
             stats: Mutex::default(),
             watchers: Mutex::default(),
         });
@@ -92,6 +95,12 @@ impl<T: Send + Sync + 'static> Reload<T> {
     /// What is in use now.
     pub fn current(&self) -> Arc<T> {
         self.0.current()
+    }
+
+    /// Loads now, whether anything seems to have changed or not, and says whether what is there is in use: for SIGHUP. Waits while the watching
+    /// thread loads; the observer is told by whoever calls this. Neither it nor what loads may call this themselves.
+    pub fn refresh(&self) -> bool {
+        self.0.reload()
     }
 
     /// How the reloading gets on.
@@ -115,6 +124,7 @@ impl<T> Shared<T> {
 
     /// Loads, and swaps in what is new. Returns whether it is in use.
     fn reload(&self) -> bool {
+        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // What the application does when it loads, is watched or dropped is no reason to stop watching.
         let loaded = catch_unwind(AssertUnwindSafe(|| (self.load)().map(|new| self.swap(new))));
         let event = match loaded.unwrap_or_else(|_| Err("loading it panicked".into())) {
@@ -162,6 +172,9 @@ fn watch<T>(shared: &Weak<Shared<T>>, mut loaded: Vec<Option<Sight>>) {
         thread::sleep(PAUSE);
         let Some(shared) = shared.upgrade() else { return };
         let now = look(&shared.files);
+        // Others load too: what failed for them is tried again, and what they loaded is not.
+        let failing = shared.stats().failing.is_some();
+        failed = failed.or_else(|| Some((Instant::now(), FIRST_RETRY))).filter(|_| failing);
         // What could not be loaded may be so later, though it stays the same: when there are descriptors again, for example.
         let again = failed.is_some_and(|(when, pause)| when.elapsed() >= pause);
         // Two looks that agree: nobody is writing just now. What is replaced by renaming could be read at once, but who knows. Where one file never rests,
@@ -259,5 +272,68 @@ impl<T: Signer + 'static> Signer for Reload<T> {
     fn sign<'a>(&'a self, input: &'a SignatureInput) -> SignFuture<'a> {
         let current = self.0.current();
         Box::pin(async move { current.sign(input).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Loads what is there though no file has changed, says whether it is in use, and keeps the old where it is not.
+    #[test]
+    fn refreshing() {
+        let value = Arc::new(Mutex::new(Ok(1)));
+        let there = value.clone();
+        let load = move || there.lock().unwrap().clone().map_err(LoadError::from);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = events.clone();
+        let reload: Reload<u64> =
+            Reload::new(None::<PathBuf>, load, move |event| told.lock().unwrap().push(event.clone())).unwrap();
+        *value.lock().unwrap() = Ok(2);
+        assert!(reload.refresh());
+        assert_eq!((*reload.current(), reload.stats().reloads), (2, 1));
+        *value.lock().unwrap() = Err("broken");
+        assert!(!reload.refresh());
+        assert!(!reload.refresh());
+        assert_eq!((*reload.current(), reload.stats().failing), (2, Some("broken".to_string())));
+        assert_eq!(*events.lock().unwrap(), [ReloadEvent::Loaded, ReloadEvent::Failed("broken".to_string())]);
+        // What could not be loaded is tried again, though no file changes.
+        *value.lock().unwrap() = Ok(3);
+        while *reload.current() != 3 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(reload.stats(), ReloadStats { reloads: 2, failures: 1, failing: None });
+    }
+
+    /// A load that began earlier and takes longer does not replace what was loaded later.
+    #[test]
+    fn an_older_load_never_wins() {
+        let count = AtomicU64::new(0);
+        let (begun, begins) = mpsc::channel();
+        let (go_on, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let load = move || {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            begun.send(number).unwrap();
+            if number == 1 {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            Ok(number)
+        };
+        let reload: Reload<u64> = Reload::new(None::<PathBuf>, load, |_| {}).unwrap();
+        assert_eq!(begins.recv(), Ok(0));
+        thread::scope(|scope| {
+            let older = scope.spawn(|| reload.refresh());
+            assert_eq!(begins.recv(), Ok(1));
+            let newer = scope.spawn(|| reload.refresh());
+            // Without the lock it begins now, and is over before the older is.
+            assert_eq!(begins.recv_timeout(Duration::from_millis(200)), Err(mpsc::RecvTimeoutError::Timeout));
+            go_on.send(()).unwrap();
+            assert!(older.join().unwrap() && newer.join().unwrap());
+        });
+        assert_eq!((*reload.current(), reload.stats().reloads), (2, 2));
     }
 }

@@ -14,18 +14,20 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use countersign::crypto::network::NetworkKey;
 use countersign::error::{Alert, Error, Foreign, Malformed, Reason, ReceivedAlert, Refusal, Untrusted};
 use countersign::identity::PublicKey;
 use countersign::net::HandshakeStats;
 use countersign::role::Stage;
+use countersign::session::RekeyPolicy;
 use countersign::stream::{ConnectError, protocol_error};
-use countersign::trust::{Decision, Direction, Pinned, Request, from_async_fn, from_fn};
+use countersign::trust::{Decision, Direction, Notifier, Pinned, Request, TrustExt, from_async_fn, from_fn};
 use countersign::{Config, Listener, Stream};
 use rand_core::Rng;
 use scripted::{bounded, poll_times};
 use support::{config, honest, identity, peer_id, seeded, short, trusting_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -48,6 +50,7 @@ async fn listen_on(address: &str, config: Config) -> (Listener, mpsc::UnboundedR
             ConnectError::Protocol(failure) => ConnectError::Protocol(failure.clone()),
             ConnectError::Timeout { stage } => ConnectError::Timeout { stage: *stage },
             ConnectError::GaveWay { stage } => ConnectError::GaveWay { stage: *stage },
+            ConnectError::OverRate => ConnectError::OverRate,
             ConnectError::Io { stage, error } => ConnectError::Io { stage: *stage, error: error.kind().into() },
             other => panic!("{other:?}"),
         };
@@ -92,7 +95,7 @@ async fn ask(mut stream: Stream<TcpStream>, question: &[u8]) {
 }
 
 fn sum(stats: &HandshakeStats) -> u64 {
-    stats.accepted + stats.refused + stats.timed_out + stats.gave_way + stats.failed + stats.in_flight
+    stats.accepted + stats.refused + stats.timed_out + stats.gave_way + stats.over_rate + stats.failed + stats.in_flight
 }
 
 /// Waits until the listener has seen what it is to see; says what it saw if it does not.
@@ -367,6 +370,66 @@ async fn a_newcomer_is_not_the_oldest() {
         pushed_out += 1;
     }
     panic!("pushed out {pushed_out} times of 5, though four were older");
+}
+
+/// [AP-1] [NK-3] Over the rate of its address a connection is told that we are busy, and nothing with a network key; those in flight keep their places, other
+/// addresses are served, and a call that is told so gets through by calling again when there is a token. The clock stands still.
+#[tokio::test]
+async fn the_rate_of_an_address() {
+    let key = || NetworkKey::take(&mut [7; 32]).unwrap();
+    for silent in [false, true] {
+        let keyed = |config: Config| if silent { config.network_key(key()) } else { config };
+        // A blocking task keeps the paused clock from going on by itself.
+        tokio::time::pause();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let standing = tokio::task::spawn_blocking(move || stopped.recv());
+        let server = keyed(config(2, 1)).max_handshake_rate(3).max_handshakes(3).max_handshakes_per_address(3);
+        let (listener, mut failed) = listen(server).await;
+        let mut held = Vec::new();
+        for count in 1..=3 {
+            held.push(raw(&listener).await);
+            while listener.stats().started < count {
+                tokio::task::yield_now().await;
+            }
+        }
+        let expected: &[u8] = if silent { &[] } else { &[0xC6, 0, 0, 1, 8] };
+        for _ in 0..2 {
+            let mut over = raw(&listener).await;
+            let mut heard = Vec::new();
+            over.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, expected);
+            let failure = failed.recv().await.unwrap();
+            assert!(matches!(failure.error, ConnectError::OverRate), "{failure:?}");
+            assert_eq!(failure.address, over.local_addr().unwrap());
+        }
+        let stats = listener.stats();
+        assert_eq!((stats.started, stats.over_rate, stats.gave_way, stats.in_flight), (5, 2, 0, 3));
+        // Another address is served, and makes the oldest give way as ever.
+        let elsewhere = TcpSocket::new_v4().unwrap();
+        elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let elsewhere = elsewhere.connect(listener.local_addr()).await.unwrap();
+        keyed(config(1, 2)).connect_over(elsewhere).await.unwrap();
+        listener.accept().await.unwrap();
+        drop(held);
+        // A call without a token is told so once or more, and gets through when there is one.
+        if !silent {
+            let call = tokio::spawn(config(1, 2).connect(listener.local_addr()).into_future());
+            while listener.stats().over_rate < 3 {
+                tokio::task::yield_now().await;
+            }
+            while !call.is_finished() {
+                tokio::time::advance(Duration::from_millis(10)).await;
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            call.await.unwrap().unwrap();
+            listener.accept().await.unwrap();
+        }
+        stop.send(()).unwrap();
+        standing.await.unwrap().unwrap();
+        tokio::time::resume();
+    }
 }
 
 /// A peer that has proved itself when it has to give way is told by a VERDICT, which is sealed, and not in clear.
@@ -660,6 +723,47 @@ async fn a_panic_ends_one_handshake() {
     until(&listener, |stats| stats.in_flight == 0).await;
     bounded(client.connect(listener.local_addr()).into_future()).await.unwrap();
     bounded(listener.accept()).await.unwrap();
+}
+
+/// A question about a session that exists says so, whoever asks it again, so that a bound on newcomers leaves it alone.
+#[tokio::test]
+async fn a_session_is_told_from_a_newcomer() {
+    let (asking, mut asked) = mpsc::unbounded_channel();
+    let notifier = Notifier::new();
+    let trust = from_fn(move |request: &Request| {
+        let _ = asking.send(request.live);
+        Decision::accept()
+    });
+    let (listener, _failed) = listen(Config::new(identity(2), trust.notified_by(&notifier))).await;
+    let _stream = bounded(config(1, 2).connect(listener.local_addr()).into_future()).await.unwrap();
+    assert_eq!(bounded(asked.recv()).await, Some(false));
+    let _accepted = bounded(listener.accept()).await.unwrap();
+    notifier.notify();
+    assert_eq!(bounded(asked.recv()).await, Some(true));
+}
+
+/// A stream says how often the keys of either direction have changed, also when it is over.
+#[tokio::test]
+async fn rekeys_are_counted() {
+    let rekeying = RekeyPolicy::new(1, Duration::from_secs(900));
+    let (listener, _failed) = listen(config(2, 1)).await;
+    let mut stream = bounded(config(1, 2).rekey(rekeying).connect(listener.local_addr()).into_future()).await.unwrap();
+    let mut accepted = bounded(listener.accept()).await.unwrap();
+    assert_eq!((stream.rekeys(), accepted.rekeys()), ((0, 0), (0, 0)));
+    for _ in 0..5 {
+        stream.write_all(b"!").await.unwrap();
+        bounded(accepted.read_u8()).await.unwrap();
+    }
+    let (sent, received) = stream.rekeys();
+    assert!((4..=5).contains(&sent) && received == 0, "{sent} {received}");
+    assert_eq!(accepted.rekeys(), (0, sent));
+    stream.shutdown().await.unwrap();
+    accepted.shutdown().await.unwrap();
+    assert_eq!(bounded(accepted.read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(bounded(stream.read(&mut [0])).await.unwrap(), 0);
+    let (sent, received) = stream.rekeys();
+    assert!(sent >= 4);
+    assert_eq!(accepted.rekeys(), (received, sent));
 }
 
 // --------------------------------------------------------------------------------------------------------------- accept

@@ -25,7 +25,8 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    address: IpAddr,
+    /// Not known yet, or a proxy's, on which there is no bound.
+    address: Option<IpAddr>,
     give_way: oneshot::Sender<()>,
     /// When it said HELLO, if it did.
     said_hello: Option<u64>,
@@ -43,14 +44,13 @@ impl Admission {
         Arc::new(Admission { state: Mutex::default(), max, max_per_address })
     }
 
-    /// A place for a connection, and what tells it to give way.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> (Place, oneshot::Receiver<()>) {
-        let address = address.to_canonical();
+    /// A place for a connection, and what tells it to give way. One that comes through a proxy has no address yet.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> (Place, oneshot::Receiver<()>) {
+        let address = address.map(|address| address.to_canonical());
         let (give_way, told) = oneshot::channel();
         let mut state = self.state();
-        if let Some(there) = state.by_address.get(&address).filter(|there| there.len() >= self.max_per_address) {
-            let victim = state.victim(there.iter().copied(), self.max_per_address);
-            state.remove(victim);
+        if let Some(address) = address {
+            state.make_room(address, self.max_per_address);
         }
         if state.by_age.len() >= self.max {
             let victim = state.victim(state.by_age.keys().copied(), self.max);
@@ -58,7 +58,9 @@ impl Admission {
         }
         let number = state.tick();
         state.by_age.insert(number, Entry { address, give_way, said_hello: None });
-        state.by_address.entry(address).or_default().push_back(number);
+        if let Some(address) = address {
+            state.by_address.entry(address).or_default().push_back(number);
+        }
         (Place { admission: self.clone(), number }, told)
     }
 
@@ -79,6 +81,21 @@ impl Admission {
 }
 
 impl Place {
+    /// The proxy has said whose it is: from now on it counts there.
+    pub(crate) fn belongs_to(&self, address: IpAddr) {
+        let address = address.to_canonical();
+        let mut state = self.admission.state();
+        // It may have had to give way meanwhile.
+        if !state.by_age.contains_key(&self.number) {
+            return;
+        }
+        state.make_room(address, self.admission.max_per_address);
+        if let Some(entry) = state.by_age.get_mut(&self.number) {
+            entry.address = Some(address);
+            state.by_address.entry(address).or_default().push_back(self.number);
+        }
+    }
+
     /// The peer has sent a HELLO that we answered.
     pub(crate) fn said_hello(&self) {
         let mut state = self.admission.state();
@@ -94,6 +111,14 @@ impl State {
     fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// At the bound of an address one of its own gives way.
+    fn make_room(&mut self, address: IpAddr, max: usize) {
+        if let Some(there) = self.by_address.get(&address).filter(|there| there.len() >= max) {
+            let victim = self.victim(there.iter().copied(), max);
+            self.remove(victim);
+        }
     }
 
     /// Of those that have said HELLO the one that did so first, if they hold more than half of the places; else the oldest of those
@@ -113,10 +138,12 @@ impl State {
         let Some((number, entry)) = number.and_then(|number| Some((number, self.by_age.remove(&number)?))) else {
             return;
         };
-        if let Some(there) = self.by_address.get_mut(&entry.address) {
+        if let Some(address) = entry.address
+            && let Some(there) = self.by_address.get_mut(&address)
+        {
             there.retain(|other| *other != number);
             if there.is_empty() {
-                self.by_address.remove(&entry.address);
+                self.by_address.remove(&address);
             }
         }
         let _ = entry.give_way.send(());
@@ -133,8 +160,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([127, 0, 0, last])
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([127, 0, 0, last]))
     }
 
     // [AP-1] At the bound of an address its own oldest gives way; at the bound of all, the oldest of all.
@@ -182,11 +209,35 @@ mod tests {
         assert!(admission.state.lock().unwrap().by_address.is_empty());
     }
 
+    /// [AP-1] Behind a proxy the bound per address is that of the source that it names; before it is named only the bound of all counts.
+    #[test]
+    fn behind_a_proxy() {
+        let admission = Admission::new(6, 2);
+        let (source, other) = (address(1).unwrap(), address(2).unwrap());
+        let mut all: Vec<_> = (0..4).map(|_| admission.admit(None)).collect();
+        assert!(all.iter_mut().all(|(_, told)| told.try_recv().is_err()));
+        all[0].0.belongs_to(source);
+        all[1].0.belongs_to(other);
+        all[2].0.belongs_to(source);
+        assert!(all.iter_mut().all(|(_, told)| told.try_recv().is_err()));
+        all[3].0.belongs_to(source);
+        let gone = |all: &mut Vec<(Place, oneshot::Receiver<()>)>| -> Vec<usize> {
+            (0..all.len()).filter(|n| all[*n].1.try_recv().is_ok()).collect()
+        };
+        assert_eq!(gone(&mut all), [0]);
+        // Who had to give way meanwhile takes nothing.
+        all[0].0.belongs_to(other);
+        all.extend((0..4).map(|_| admission.admit(None)));
+        assert_eq!((gone(&mut all), admission.in_flight()), (vec![1], 6));
+        drop(all);
+        assert!(admission.state().by_address.is_empty());
+    }
+
     #[test]
     fn mapped_addresses_count_as_one() {
         let admission = Admission::new(8, 1);
-        let (_a, mut a) = admission.admit("127.0.0.1".parse().unwrap());
-        let (_b, _) = admission.admit("::ffff:127.0.0.1".parse().unwrap());
+        let (_a, mut a) = admission.admit("127.0.0.1".parse().ok());
+        let (_b, _) = admission.admit("::ffff:127.0.0.1".parse().ok());
         assert!(a.try_recv().is_ok());
     }
 }

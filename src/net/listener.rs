@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use getrandom::SysRng;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Config;
 use crate::error::Error;
@@ -23,8 +24,11 @@ use crate::identity::PublicKey;
 use crate::net::SimultaneousDial;
 use crate::net::admission::{Admission, Place};
 use crate::net::calls::TheirCall;
+#[cfg(feature = "proxy-protocol")]
+use crate::net::proxy::read_proxy_header;
+use crate::net::rate::Rate;
 use crate::role::Stage;
-use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, told};
+use crate::stream::{ConnectError, Establish, Milestone, Seen, Stream, linger, say_busy, told};
 
 /// Accepts authenticated streams on a TCP address.
 ///
@@ -47,7 +51,7 @@ pub struct Listener {
 pub struct Arrival {
     /// The stream.
     pub stream: Stream<TcpStream>,
-    /// The peer's address.
+    /// The peer's address, from the PROXY header where there is one.
     pub address: SocketAddr,
     /// How long the handshake took, from the connection to our verdict.
     pub handshake: Duration,
@@ -57,7 +61,7 @@ pub struct Arrival {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HandshakeFailure {
-    /// The peer's address.
+    /// The peer's address, from the PROXY header where there is one.
     pub address: SocketAddr,
     /// The peer's key, if it proved one.
     pub peer: Option<PublicKey>,
@@ -87,6 +91,8 @@ pub struct HandshakeStats {
     pub timed_out: u64,
     /// Handshakes that gave way to newer ones at a bound.
     pub gave_way: u64,
+    /// Connections that were turned away because their address had begun too many handshakes in a second.
+    pub over_rate: u64,
     /// Handshakes that failed in any other way.
     pub failed: u64,
     /// Connections that the system could not give us, for want of file descriptors for example.
@@ -118,7 +124,9 @@ struct Waiting {
 
 /// A connection that came in.
 struct Visit {
+    /// The peer's; the proxy's, until it has said whom it speaks for.
     address: SocketAddr,
+    proxied: bool,
     started: Instant,
 }
 
@@ -129,6 +137,7 @@ struct Counters {
     refused: AtomicU64,
     timed_out: AtomicU64,
     gave_way: AtomicU64,
+    over_rate: AtomicU64,
     failed: AtomicU64,
     accept_errors: AtomicU64,
 }
@@ -141,6 +150,9 @@ struct Shared {
     config: Config,
     door: Arc<Door>,
     admission: Arc<Admission>,
+    rate: Arc<Rate>,
+    /// Room for listening to those who were turned away, so that they hear why.
+    turned_away: Arc<Semaphore>,
     counters: Arc<Counters>,
     accepted: Arc<Accepted>,
     on_failure: OnFailure,
@@ -184,8 +196,11 @@ impl Listener {
             room: Arc::new(Semaphore::new(ACCEPT_QUEUE)),
         });
         let door = Arc::new(Door { socket: Mutex::new(Some(listener)), stopped: Notify::new() });
+        let rate = Arc::new(Rate::new(config.max_handshake_rate));
         let shared = Shared {
             config,
+            rate,
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
             door: door.clone(),
             admission: admission.clone(),
             counters: counters.clone(),
@@ -247,6 +262,7 @@ impl Listener {
             refused: counters.refused.load(Ordering::Relaxed),
             timed_out: counters.timed_out.load(Ordering::Relaxed),
             gave_way: counters.gave_way.load(Ordering::Relaxed),
+            over_rate: counters.over_rate.load(Ordering::Relaxed),
             failed: counters.failed.load(Ordering::Relaxed),
             accept_errors: counters.accept_errors.load(Ordering::Relaxed),
         }
@@ -286,8 +302,7 @@ impl Shared {
             match next {
                 Ok((io, address)) => {
                     self.counters.started.fetch_add(1, Ordering::Relaxed);
-                    let (place, give_way) = self.admission.admit(address.ip());
-                    handshakes.spawn(self.clone().handshake(io, address, place, give_way));
+                    self.admit(io, address, &mut handshakes);
                 }
                 Err(error) => {
                     self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -316,8 +331,73 @@ impl Shared {
         }
     }
 
-    async fn handshake(self, io: TcpStream, address: SocketAddr, place: Place, mut give_way: oneshot::Receiver<()>) {
-        let visit = Visit { address, started: Instant::now() };
+    /// Begins a handshake, or turns the connection away.
+    fn admit(&self, io: TcpStream, address: SocketAddr, handshakes: &mut JoinSet<()>) {
+        // The application's word, which may panic: that ends this connection only.
+        let Ok(proxied) = catch_unwind(AssertUnwindSafe(|| self.config.is_proxy(address.ip()))) else {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let visit = Visit { address, proxied, started: Instant::now() };
+        if !proxied && !self.rate.admits(address.ip(), visit.started) {
+            handshakes.spawn(self.clone().turn_away(io, visit, ConnectError::OverRate));
+            return;
+        }
+        let (place, give_way) = self.admission.admit((!proxied).then(|| address.ip()));
+        handshakes.spawn(self.clone().handshake(io, visit, place, give_way));
+    }
+
+    /// Ends a connection whose handshake does not begin, and tells it so if that is because we are busy. It has no place, and takes none.
+    async fn turn_away(self, mut io: TcpStream, visit: Visit, error: ConnectError) {
+        let room = self.turned_away.try_acquire();
+        let busy = matches!(error, ConnectError::GaveWay { .. } | ConnectError::OverRate);
+        // [NK-3]
+        let answers = busy && self.config.network_key.is_none();
+        if answers {
+            say_busy(&mut io).await;
+        }
+        self.report(&visit, Seen::new(Stage::Hello), error);
+        if answers && room.is_ok() {
+            linger(io).await;
+        }
+    }
+
+    /// Reads for whom the proxy speaks.
+    async fn introduce(
+        &self,
+        io: &mut TcpStream,
+        visit: &mut Visit,
+        place: &Place,
+        give_way: &mut oneshot::Receiver<()>,
+    ) -> Result<(), ConnectError> {
+        let stage = Stage::Hello;
+        let mut give_way = Some(give_way);
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(visit.started + self.config.handshake_timeout, read_proxy_header(io)) => read,
+            () = told(&mut give_way) => return Err(ConnectError::GaveWay { stage }),
+        };
+        let source = read.map_err(|_| ConnectError::Timeout { stage: Some(stage) })?.map_err(|error| {
+            let text = format!("no PROXY header from {}: {error}", visit.address.ip());
+            ConnectError::Io { stage: Some(stage), error: io::Error::new(error.kind(), text) }
+        })?;
+        if let Some(source) = source {
+            visit.address = source;
+            if !self.rate.admits(source.ip(), Instant::now()) {
+                return Err(ConnectError::OverRate);
+            }
+            place.belongs_to(source.ip());
+        }
+        Ok(())
+    }
+
+    async fn handshake(self, mut io: TcpStream, mut visit: Visit, place: Place, mut give_way: oneshot::Receiver<()>) {
+        if visit.proxied
+            && let Err(error) = self.introduce(&mut io, &mut visit, &place, &mut give_way).await
+        {
+            drop(place);
+            return self.turn_away(io, visit, error).await;
+        }
         let mut seen = Seen::new(Stage::Hello);
         let Err((error, io)) = self.establish(io, &visit, &place, &mut give_way, &mut seen).await else {
             return;
@@ -325,15 +405,7 @@ impl Shared {
         // Who gave way must not take room any longer; the others are listened to while there is room.
         // One that may get no answer has been listened to already.
         let io = io.filter(|_| !seen.silent && !matches!(error, ConnectError::GaveWay { .. }));
-        self.count(&error);
-        (self.on_failure)(&HandshakeFailure {
-            address,
-            peer: seen.peer,
-            service: seen.service,
-            error,
-            rule: seen.rule,
-            took: visit.started.elapsed(),
-        });
+        self.report(&visit, seen, error);
         if let Some(io) = io {
             let mut give_way = Some(&mut give_way);
             tokio::select! {
@@ -358,6 +430,7 @@ impl Shared {
         let ruled = self.dialing.as_ref().map(|dialing| dialing.answer(&self.config));
         let (config, mut call) =
             ruled.map_or_else(|| (self.config.clone(), None), |(config, call)| (config, Some(call)));
+        let left = self.config.handshake_timeout.saturating_sub(visit.started.elapsed());
         let step = respond(&config, &mut SysRng).map_err(|failure| (failure.into(), None))?;
         let establish = Establish {
             io,
@@ -374,7 +447,7 @@ impl Shared {
                 }
             },
         };
-        let established = establish.run(step, BytesMut::new(), self.config.handshake_timeout).await;
+        let established = establish.run(step, BytesMut::new(), left).await;
         let (stream, room) = established.map_err(|(error, io)| (error, Some(io)))?;
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         if let Some(room) = room {
@@ -389,15 +462,34 @@ impl Shared {
         Ok(())
     }
 
+    fn report(&self, visit: &Visit, seen: Seen, error: ConnectError) {
+        self.count(&error);
+        (self.on_failure)(&HandshakeFailure {
+            address: visit.address,
+            peer: seen.peer,
+            service: seen.service,
+            error,
+            rule: seen.rule,
+            took: visit.started.elapsed(),
+        });
+    }
+
     fn count(&self, error: &ConnectError) {
         let counter = match error {
             ConnectError::Timeout { .. } => &self.counters.timed_out,
             ConnectError::GaveWay { .. } => &self.counters.gave_way,
+            ConnectError::OverRate => &self.counters.over_rate,
             ConnectError::Protocol(failure) if matches!(failure.error, Error::Denied(_)) => &self.counters.refused,
             ConnectError::Io { .. } | ConnectError::Protocol(_) => &self.counters.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Nobody is known to be a proxy.
+#[cfg(not(feature = "proxy-protocol"))]
+async fn read_proxy_header(_: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    Ok(None)
 }
 
 fn has_stopped() -> io::Error {
@@ -420,5 +512,7 @@ impl Drop for CloseOnDrop {
 
 /// Accepted streams that wait for the application.
 const ACCEPT_QUEUE: usize = 128;
+/// Connections over the rate that are listened to for a moment.
+const MAX_TURNED_AWAY: usize = 64;
 /// How long accepting pauses when the system has no connection for us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -180,7 +180,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                     output.extend_from_slice(&frame::alert(Alert::Timeout.code()));
                 }
             }
-            ConnectError::Io { .. } | ConnectError::Protocol(_) => {}
+            ConnectError::Io { .. } | ConnectError::OverRate | ConnectError::Protocol(_) => {}
         }
         let last_words = async {
             self.io.write_all(&output).await?;
@@ -373,6 +373,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
             Err(error) => Err(ConnectError::Io { stage: Some(before.1), error }),
         }
     }
+}
+
+/// Says in clear that we are busy, as to a handshake that gives way.
+pub(crate) async fn say_busy(io: &mut (impl AsyncWrite + Unpin)) {
+    let last_words = async {
+        io.write_all(&frame::alert(Alert::Busy.code())).await?;
+        io.shutdown().await
+    };
+    let _ = timeout(LAST_WORDS, last_words).await;
 }
 
 fn too_busy() -> Decision {

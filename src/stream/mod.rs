@@ -35,7 +35,7 @@ use crate::session::{Session, SessionId, SessionInfo};
 
 pub use crate::failure::{ConnectError, protocol_error};
 pub use establish::Milestone;
-pub(crate) use establish::{Establish, LINGER, LINGER_LEN, Seen, linger, told};
+pub(crate) use establish::{Establish, LINGER, LINGER_LEN, Seen, linger, say_busy, told};
 pub use halves::{IntoSplit, ReadHalf, WriteHalf};
 
 use failure::{Call, Latch, tell_peer};
@@ -126,6 +126,11 @@ impl<T> Stream<T> {
     /// All facts about the session.
     pub fn info(&self) -> &SessionInfo {
         &self.link.info
+    }
+
+    /// How often our direction and the peer's have changed keys; also when they are over.
+    pub fn rekeys(&self) -> (u64, u64) {
+        self.link.rekeys()
     }
 
     /// The transport.

@@ -37,6 +37,8 @@ pub struct Request {
     pub direction: Direction,
     /// Now, since 1970 in UTC; `None` where there is no clock: then nothing that has a validity is accepted.
     pub time: Option<Duration>,
+    /// Whether there is a session with this peer already, and this asks whether it may go on.
+    pub live: bool,
 }
 
 /// The answer.
@@ -97,9 +99,9 @@ pub trait Watcher: Send + Sync {
 }
 
 impl Request {
-    /// A question about a peer, without a time.
+    /// A question about a new peer, without a time.
     pub fn new(credential: Credential, service: String, address: Option<SocketAddr>, direction: Direction) -> Self {
-        Request { credential, service, address, direction, time: None }
+        Request { credential, service, address, direction, time: None, live: false }
     }
 
     /// The same at a time, since 1970 in UTC.
