@@ -1,6 +1,10 @@
 //! How the tests run the program: a folder with keys, processes, and an end to those that hang.
 #![allow(dead_code)]
 
+#[cfg(unix)]
+pub mod tunnel;
+
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,0 +1,521 @@
+//! The life of a tunnel process: configuration, reload, limits, the drain, and the process that takes over. Nothing that was accepted is lost on the way.
+#![allow(missing_docs)]
+#![cfg(all(unix, feature = "cli"))]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+mod cmd;
+
+use cmd::tunnel::{Tunnel, body, dial, echo, get, round_trip, until, value};
+use cmd::{House, PATIENCE, code, text};
+
+/// A `tunnel --config`.
+fn configured(house: &House, file: &str) -> Tunnel {
+    fs::write(house.path("tunnel.toml"), file).expect("configuration");
+    Tunnel::start(house.command(&["tunnel", "--config", "tunnel.toml"]))
+}
+
+fn checked(house: &House, file: &str) -> (i32, String) {
+    fs::write(house.path("check.toml"), file).expect("configuration");
+    let output = house.run(&["tunnel", "--config", "check.toml", "--check"]);
+    (code(&output), text(&output.stderr))
+}
+
+/// The long flags in a help text, and whether each takes a value.
+fn flags(help: &str) -> Vec<(String, bool)> {
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with("--"));
+    let flag = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("flag").trim_start_matches("--").to_string();
+        (name, words.next().is_some_and(|word| word.starts_with('<')))
+    };
+    lines.map(flag).filter(|(name, _)| name != "help").collect()
+}
+
+// Every flag has its key, with the same meaning: the help texts are what is compared with.
+#[test]
+fn every_flag_is_a_key() {
+    let house = House::new();
+    let needs = |flag: &str| match flag {
+        "identity" => "\"bob.key\"",
+        "trust" => "\"trust\"",
+        "listen" => "\"127.0.0.1:0\"",
+        "route" => "{ it = \"127.0.0.1:1\", cat = \"exec:cat\" }",
+        "peer" => "\"alice.key.pub\"",
+        "target" => "\"127.0.0.1:1\"",
+        "service" => "\"it\"",
+        "admin" => "\"127.0.0.1:0\"",
+        "log" => "\"json\"",
+        "takeover" => "\"take.sock\"",
+        "name" | "context" => "\"a name\"",
+        "suite" => "[\"X25519_ChaCha20Poly1305_SHA256\"]",
+        "padding" => "\"block:64\"",
+        "buffer" => "\"16K\"",
+        "rekey-bytes" => "\"1G\"",
+        "proxy-in" => "[\"10.0.0.0/8\", \"::1\"]",
+        "proxy-out" => "\"v2\"",
+        "socket-mode" => "\"660\"",
+        "network-key" => "\"net.key\"",
+        "passphrase-file" => "\"phrase\"",
+        "max-sessions" | "keepalive" | "idle-timeout" | "timeout" | "drain" | "session-idle" | "session-lifetime" | "spare" | "spare-age"
+        | "rekey-seconds" | "max-sessions-per-peer" | "max-handshakes" | "max-handshakes-per-address" | "max-handshake-rate" => "60",
+        "eager" => "true",
+        // What stands against others, or needs a CA: below.
+        "socks" | "cert" | "ca" | "crl" | "stale-crl" | "peer-name" => "",
+        flag => panic!("a flag that is new here: {flag}"),
+    };
+    let made = house.run(&["keygen", "--network", "--out", "net.key"]);
+    assert!(made.status.success());
+    fs::write(house.path("phrase"), "nothing\n").expect("phrase");
+    for end in ["server", "client"] {
+        let help = house.run(&["tunnel", end, "--help"]);
+        let all = flags(&text(&help.stdout));
+        assert!(all.len() > 25, "{all:?}");
+        let (mut top, mut table) = (String::new(), format!("[[{end}]]\n"));
+        for (flag, takes_value) in &all {
+            let value = needs(flag);
+            assert!(value.is_empty() || (value != "true") == *takes_value, "{flag}");
+            let place = if ["admin", "log", "takeover", "drain"].contains(&&**flag) { &mut top } else { &mut table };
+            if !value.is_empty() {
+                place.push_str(&format!("{flag} = {value}\n"));
+            }
+        }
+        let (code, said) = checked(&house, &format!("{top}{table}"));
+        assert_eq!((code, said.contains("ok, 1 tunnels")), (0, true), "{said}");
+    }
+    // With a CA, and SOCKS.
+    assert!(house.run(&["ca", "init", "--out", "ca", "--name", "test"]).status.success());
+    for (file, expected) in [
+        ("[[server]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\nca='ca/ca.pem'\ncrl=['ca/ca.crl']\nstale-crl='warn'\npeer-name=['a.example']\nroute=['it=127.0.0.1:1']\n", "ok"),
+        ("[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\nsocks=true\ntarget='127.0.0.1:1'\n", "ok"),
+        ("[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\ntarget='127.0.0.1:1'\nservice='x'\ncert='ca/ca.pem'\n", "certificate"),
+    ] {
+        let crl = house.path("ca/ca.crl");
+        let file = if crl.exists() { file.to_string() } else { file.replace("crl=['ca/ca.crl']\nstale-crl='warn'\n", "") };
+        let (_, said) = checked(&house, &file);
+        assert!(said.contains(expected), "{file}: {said}");
+    }
+}
+
+// What is wrong with a configuration is said with its place, and nothing is started.
+#[test]
+fn broken_configurations() {
+    let house = House::new();
+    let server = "[[server]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\ntrust='trust'\nroute={it='127.0.0.1:1'}\n";
+    for (file, place, expected) in [
+        ("[[server]\n".to_string(), "check.toml", "TOML"),
+        (String::new(), "check.toml", "no tunnel in it"),
+        (format!("{server}rout='x'\n"), "[[server]] number 1", "--rout"),
+        (format!("admn='x'\n{server}"), "at the top", "--admn"),
+        (server.replace("'bob.key'", "'nobody.key'"), "nobody.key", "No such file"),
+        (server.replace("trust='trust'\n", ""), "[[server]] number 1", "--trust"),
+        (format!("{server}{server}").replacen("it=", "other=", 1), "two server tunnels", "--name"),
+        (format!("{server}max-sessions='many'\n"), "[[server]] number 1", "invalid"),
+        (format!("{server}name=1.5\n"), "name", "neither text nor a whole number"),
+        ("server='x'\n".to_string(), "check.toml", "[[server]]"),
+        (server.replace("it='127.0.0.1:1'", "it='nowhere'"), "[[server]] number 1", "HOST:PORT"),
+    ] {
+        let (code, said) = checked(&house, &file);
+        assert!(code != 0 && said.contains(place) && (said.contains(expected) || expected == "TOML"), "{file}\n{said}");
+        assert!(said.starts_with("error: "), "{said}");
+    }
+    let missing = house.run(&["tunnel", "--config", "nowhere.toml"]);
+    assert!(code(&missing) == 1 && text(&missing.stderr).contains("nowhere.toml"), "{missing:?}");
+    // What a message says must not be a command line's usage, which this is not.
+    let (_, said) = checked(&house, &format!("{server}rout='x'\n"));
+    assert!(!said.contains("Usage:"), "{said}");
+}
+
+/// Two servers and a client in one file, and what is changed in it.
+fn toml(house: &House, service: &str, ports: &[u16]) -> String {
+    let _ = house;
+    let servers = ports.iter().enumerate().map(|(n, port)| {
+        format!("[[server]]\nname='s{n}'\nlisten='127.0.0.1:{port}'\nidentity='bob.key'\ntrust='trust'\nroute={{it='{service}'}}\n")
+    });
+    servers.collect()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port()
+}
+
+// By signal and by change of the file: tunnels come, go and change; sessions stay; what is broken changes nothing.
+#[test]
+fn reload_loses_no_session() {
+    let house = House::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let service = echo().to_string();
+    let admin = format!("admin='127.0.0.1:0'\n");
+    let mut server = configured(&house, &format!("{admin}{}", toml(&house, &service, &ports[..2])));
+    let admin_address = server.address_of("side=admin");
+    let connect = |port: u16| {
+        let mut client = house.tunnel_client(&format!("127.0.0.1:{port}"), &["--service", "it"]);
+        let stream = dial(&client.address());
+        (client, stream)
+    };
+    let (_c0, mut first) = connect(ports[0]);
+    let (_c1, mut second) = connect(ports[1]);
+    round_trip(&mut first, b"one").expect("first");
+    round_trip(&mut second, b"two").expect("second");
+
+    // The second goes, a third comes, the first stays; noticed without a signal.
+    fs::write(house.path("tunnel.toml"), format!("{admin}{}", toml(&house, &service, &[ports[0], ports[2]]).replace("name='s1'", "name='s2'"))).expect("write");
+    server.line("reloaded configuration");
+    round_trip(&mut first, b"still").expect("first");
+    round_trip(&mut second, b"still").expect("the session of a tunnel that is gone");
+    let (_c2, mut third) = connect(ports[2]);
+    round_trip(&mut third, b"new").expect("third");
+    until("the second does not listen", || TcpStream::connect(("127.0.0.1", ports[1])).is_err());
+
+    // Broken: said once, shown in the metrics, and nothing changes.
+    fs::write(house.path("tunnel.toml"), "nonsense = [").expect("write");
+    let line = server.line("configuration not reloaded");
+    assert!(line.contains("the old stays in use"), "{line}");
+    assert!(body(&admin_address, "/metrics").contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 1\n"));
+    round_trip(&mut first, b"still").expect("first");
+    let (_c3, mut fourth) = connect(ports[0]);
+    round_trip(&mut fourth, b"new").expect("fourth");
+    // A tunnel that can't listen is as broken: of the good ones beside it none changes.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let file = toml(&house, &service, &[ports[0], ports[2], taken.local_addr().expect("address").port()]);
+    fs::write(house.path("tunnel.toml"), format!("{admin}{file}")).expect("write");
+    let line = server.line("configuration not reloaded");
+    assert!(line.contains("can't listen on"), "{line}");
+    round_trip(&mut third, b"still").expect("third");
+
+    // Changed: the first has another route now; the old session goes on with the old one.
+    let mut file = toml(&house, "127.0.0.1:1", &ports[..1]);
+    file.push_str(&toml(&house, &service, &ports[2..]).replace("name='s0'", "name='s2'"));
+    fs::write(house.path("tunnel.toml"), format!("{admin}{file}")).expect("write");
+    server.signal("HUP");
+    server.line("reloaded configuration");
+    until("the new route is in use", || {
+        let (_client, mut stream) = connect(ports[0]);
+        round_trip(&mut stream, b"x").is_err()
+    });
+    round_trip(&mut first, b"still").expect("first");
+    round_trip(&mut fourth, b"still").expect("fourth");
+    assert!(body(&admin_address, "/metrics").contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 0\n"));
+    assert!(!server.has_ended());
+}
+
+// Who is taken out of the trust file loses the session, by the signal as well; nobody else does.
+#[test]
+fn trust_that_changes_under_sessions() {
+    let house = House::new();
+    let eve = fs::read_to_string(house.path("eve.key.pub")).expect("key");
+    let alice = fs::read_to_string(house.path("alice.key.pub")).expect("key");
+    fs::write(house.path("trust"), format!("{alice}{eve}")).expect("trust");
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let target = server.address();
+    let mut alices = house.tunnel_client(&target, &["--service", "it"]);
+    let mut eves = house.tunnel_client(&target, &["--service", "it", "--identity", "eve.key"]);
+    let (mut hers, mut evil) = (dial(&alices.address()), dial(&eves.address()));
+    round_trip(&mut hers, b"x").expect("alice");
+    round_trip(&mut evil, b"x").expect("eve");
+    fs::write(house.path("trust"), alice).expect("trust");
+    server.signal("HUP");
+    assert!(evil.read(&mut [0; 8]).is_err(), "a reset, not an end");
+    assert_eq!(value(&server.line("closed "), "cause"), "revoked");
+    assert_eq!(value(&eves.line("closed "), "cause"), "revoked_by_peer");
+    round_trip(&mut hers, b"still").expect("alice");
+}
+
+// Bounds on sessions: above them `busy` is said at once, with a verdict; who is there is not touched.
+#[test]
+fn limits_say_busy() {
+    let house = House::new();
+    let eve = fs::read_to_string(house.path("eve.key.pub")).expect("key");
+    let alice = fs::read_to_string(house.path("alice.key.pub")).expect("key");
+    fs::write(house.path("trust"), format!("{alice}{eve}")).expect("trust");
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route, "--max-sessions", "3", "--max-sessions-per-peer", "2"]);
+    let target = server.address();
+    let mut alices = house.tunnel_client(&target, &["--service", "it"]);
+    let mut eves = house.tunnel_client(&target, &["--service", "it", "--identity", "eve.key"]);
+    let (hers, theirs) = (alices.address(), eves.address());
+    let mut first: Vec<TcpStream> = (0..2).map(|_| dial(&hers)).collect();
+    first.iter_mut().for_each(|stream| round_trip(stream, b"x").expect("within the bound"));
+    assert!(dial(&hers).read(&mut [0; 8]).is_err());
+    let line = alices.line("cause=busy");
+    assert!(line.contains("2 sessions of this peer"), "{line}");
+    assert!(line.starts_with("refused "), "{line}");
+    let mut one = dial(&theirs);
+    round_trip(&mut one, b"x").expect("within the bound");
+    assert!(dial(&theirs).read(&mut [0; 8]).is_err());
+    let line = eves.line("cause=busy");
+    assert!(line.contains("3 sessions"), "{line}");
+    // Trust is decided about again; those that are there have their place, at the bound as well.
+    fs::write(house.path("trust"), format!("{eve}{alice}# changed\n")).expect("trust");
+    server.line("reloaded trust file");
+    thread::sleep(Duration::from_secs(1));
+    first.iter_mut().chain([&mut one]).for_each(|stream| round_trip(stream, b"still").expect("a session that was there"));
+    // A place that is given back is there for others.
+    drop(first.pop());
+    server.line("closed ");
+    let mut another = dial(&hers);
+    round_trip(&mut another, b"x").expect("within the bound again");
+
+    // The client's own bound.
+    let mut narrow = house.tunnel_client(&target, &["--service", "it", "--max-sessions", "1", "--identity", "eve.key"]);
+    drop(one);
+    server.line("closed ");
+    let address = narrow.address();
+    let mut only = dial(&address);
+    round_trip(&mut only, b"x").expect("one");
+    assert!(dial(&address).read(&mut [0; 8]).is_err());
+    assert_eq!(value(&narrow.line("failed "), "cause"), "busy");
+}
+
+// Many at once: never more than the bound, and everybody gets an answer.
+#[test]
+fn limits_hold_in_a_rush() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route, "--max-sessions", "5", "--admin", "127.0.0.1:0"]);
+    let target = server.address();
+    let mut client = house.tunnel_client(&target, &["--service", "it"]);
+    let address = client.address();
+    let threads: Vec<_> = (0..40)
+        .map(|_| {
+            let address = address.clone();
+            thread::spawn(move || {
+                let mut stream = dial(&address);
+                let went = round_trip(&mut stream, b"x").is_ok();
+                (went, stream)
+            })
+        })
+        .collect();
+    let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("thread")).collect();
+    assert_eq!(ended.iter().filter(|(went, _)| *went).count(), 5);
+}
+
+// So many handshakes a second from one address: those above wait for their turn, told `busy`, and all get in.
+#[test]
+fn the_rate_of_handshakes() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server =
+        house.tunnel_server(&["--route", &route, "--max-handshake-rate", "2", "--admin", "127.0.0.1:0", "--name", "s"]);
+    let admin = server.address_of("side=admin");
+    let target = server.address();
+    let mut client = house.tunnel_client(&target, &["--service", "it"]);
+    let address = client.address();
+    let threads: Vec<_> = (0..6)
+        .map(|_| {
+            let address = address.clone();
+            thread::spawn(move || round_trip(&mut dial(&address), b"x"))
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("thread").expect("all get in"));
+    let metrics = body(&admin, "/metrics");
+    assert!(metrics.contains("outcome=\"gave_way\",reason=\"busy\"}"), "{metrics}");
+}
+
+// Sessions without data, or too old, end on both sides with the reason.
+#[test]
+fn idle_and_old_sessions_end() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    for (flag, cause, text) in [("--session-idle", "idle", "no data for 2 s"), ("--session-lifetime", "lifetime", "2 s old")] {
+        let mut server = house.tunnel_server(&["--route", &route, flag, "2"]);
+        let target = server.address();
+        let mut client = house.tunnel_client(&target, &["--service", "it", "--keepalive", "1"]);
+        let mut stream = dial(&client.address());
+        let mut trips = 0;
+        // Data keeps it from being idle, and does not keep it from growing old.
+        while trips < 30 && round_trip(&mut stream, b"x").is_ok() {
+            trips += 1;
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(trips == 30, cause == "idle");
+        assert!(stream.read(&mut [0; 8]).is_err(), "a reset, not an end");
+        let (theirs, ours) = (server.line("closed "), client.line("closed "));
+        assert_eq!(value(&theirs, "cause"), cause);
+        assert!(value(&theirs, "reason").contains(text), "{theirs}");
+        assert!(ours.contains(text) && value(&ours, "cause") == "peer_timeout", "{ours}");
+    }
+}
+
+// SIGTERM: nothing new is taken, what is there may end by itself, and what does not is broken off at the deadline.
+#[test]
+fn the_drain() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route, "--drain", "600", "--admin", "127.0.0.1:0"]);
+    let (admin, target) = (server.address_of("side=admin"), server.address());
+    let mut client = house.tunnel_client(&target, &["--service", "it"]);
+    let address = client.address();
+    let (mut first, mut second) = (dial(&address), dial(&address));
+    round_trip(&mut first, b"x").expect("first");
+    round_trip(&mut second, b"x").expect("second");
+    server.signal("TERM");
+    let line = server.line("draining ");
+    assert_eq!(value(&line, "sessions"), "2");
+    until("it does not listen", || TcpStream::connect(&target).is_err());
+    assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 503"));
+    round_trip(&mut first, b"still").expect("first");
+    round_trip(&mut second, b"still").expect("second");
+    drop(first);
+    assert_eq!(value(&server.line("closed "), "cause"), "ok");
+    assert!(!server.has_ended());
+    // A second signal does not wait.
+    server.signal("TERM");
+    assert!(second.read(&mut [0; 8]).is_err());
+    assert_eq!(server.wait(), 0);
+    assert!(server.rest().iter().any(|line| line.contains("cause=stopped")));
+    client.line("cause=ok");
+    assert_eq!(value(&client.line("closed "), "cause"), "peer_stopped");
+
+    // The deadline, on the client's side, and one that has nothing to wait for.
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let target = server.address();
+    let mut client = house.tunnel_client(&target, &["--service", "it", "--drain", "1"]);
+    let mut stream = dial(&client.address());
+    round_trip(&mut stream, b"x").expect("session");
+    client.signal("INT");
+    assert!(stream.read(&mut [0; 8]).is_err());
+    assert_eq!(client.wait(), 0);
+    assert_eq!(value(&server.line("closed "), "cause"), "peer_stopped");
+    server.signal("TERM");
+    assert_eq!(server.wait(), 0);
+}
+
+// A new process takes over under load: not one connection is refused or broken.
+#[test]
+fn a_new_process_takes_over() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let args = ["--route", &*route, "--listen", &*listen, "--takeover", "take.sock", "--admin", "unix:admin.sock", "--name", "s"];
+    let mut old = house.tunnel_server(&args);
+    let mut client = house.tunnel_client(&listen, &["--service", "it"]);
+    let address = client.address();
+    let mut long = dial(&address);
+    round_trip(&mut long, b"x").expect("session");
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, stop, done) = (address.clone(), stop.clone(), done.clone());
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    round_trip(&mut dial(&address), b"not lost").expect("a connection while a process takes over");
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let some_more = || {
+        let before = done.load(Ordering::Relaxed);
+        until("the load goes on", || done.load(Ordering::Relaxed) > before + 20);
+    };
+    some_more();
+    let mut new = house.tunnel_server(&args);
+    let line = old.line("draining ");
+    assert_eq!(value(&line, "handed_over"), "true");
+    some_more();
+    round_trip(&mut long, b"still").expect("the session of the old process");
+    // And a third, while the first still drains.
+    let mut third = house.tunnel_server(&args);
+    new.line("draining ");
+    some_more();
+    drop(long);
+    assert_eq!((old.wait(), new.wait()), (0, 0));
+    some_more();
+    // The files of the sockets belong to the new one.
+    assert!(house.path("take.sock").exists() && house.path("admin.sock").exists());
+    stop.store(true, Ordering::Relaxed);
+    load.into_iter().for_each(|thread| thread.join().expect("load"));
+    third.signal("TERM");
+    assert_eq!(third.wait(), 0);
+    assert!(!house.path("take.sock").exists() && !house.path("admin.sock").exists());
+
+    // One that wants to take over and fails leaves the old one as it is.
+    let mut old = house.tunnel_server(&args);
+    let broken = house.run(&["tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd", "--route", &route, "--takeover", "take.sock"]);
+    assert_ne!(code(&broken), 0);
+    old.line("this one goes on");
+    round_trip(&mut dial(&address), b"x").expect("the old one serves");
+}
+
+// Sockets that systemd has opened, and what it is told.
+#[test]
+fn systemd() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address").to_string();
+    let notified = UnixDatagram::bind(house.path("notify.sock")).expect("bind");
+    notified.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    let route = format!("it={}", echo());
+    let mut command = house.command(&[
+        "tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd:front", "--route", &route, "--name", "s",
+    ]);
+    // Our standard input is the descriptor that is passed, as listenfd allows.
+    command
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "front")
+        .env("LISTEN_FDS_FIRST_FD", "0")
+        .env("NOTIFY_SOCKET", house.path("notify.sock"))
+        .env("WATCHDOG_USEC", "200000")
+        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().expect("clone"))));
+    let mut server = Tunnel::start(command);
+    let mut heard = Vec::new();
+    let mut wait_for = |what: &str| {
+        while !heard.iter().any(|said: &String| said.contains(what)) {
+            let mut message = [0; 512];
+            let len = notified.recv(&mut message).unwrap_or_else(|error| panic!("no {what}: {error}, but {heard:?}"));
+            heard.push(text(&message[..len]));
+        }
+        heard.retain(|said| !said.contains(what));
+    };
+    wait_for("READY=1");
+    wait_for("WATCHDOG=1");
+    let mut client = house.tunnel_client(&address, &["--service", "it"]);
+    round_trip(&mut dial(&client.address()), b"x").expect("over the socket that was passed");
+    server.signal("HUP");
+    wait_for("RELOADING=1");
+    wait_for("READY=1");
+    server.signal("TERM");
+    wait_for("STOPPING=1");
+    assert_eq!(server.wait(), 0);
+    // One that was not passed.
+    let missing = house.run(&["tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd:front", "--route", &route]);
+    assert!(code(&missing) == 2 && text(&missing.stderr).contains("LISTEN_FDNAMES"), "{missing:?}");
+}
+
+// A flood of strangers does not fill the disk with lines.
+#[test]
+fn failures_are_logged_within_reason() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route, "--admin", "127.0.0.1:0"]);
+    let (admin, target) = (server.address_of("side=admin"), server.address());
+    for _ in 0..400 {
+        let mut stream = dial(&target);
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("write");
+    }
+    let counted = || {
+        let metrics = body(&admin, "/metrics");
+        let lines = metrics.lines().filter(|line| line.contains("reason=\"foreign\"") || line.contains("gave_way") || line.contains("reason=\"io\""));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
+    };
+    until("all are counted", || counted() >= 400);
+    thread::sleep(Duration::from_millis(1_100));
+    dial(&target).write_all(b"GET / HTTP/1.1\r\n\r\n").expect("write");
+    let line = server.line("more failures than are logged");
+    assert!(value(&line, "more").parse::<u64>().expect("count") > 100, "{line}");
+    server.signal("TERM");
+    let lines = server.rest();
+    assert!(lines.iter().filter(|line| line.starts_with("failed ")).count() < 390, "{}", lines.len());
+}
