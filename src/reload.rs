@@ -287,7 +287,7 @@ mod tests {
     fn refreshing() {
         let value = Arc::new(Mutex::new(Ok(1)));
         let there = value.clone();
-        let load = move || there.lock().unwrap().clone().map_err(LoadError::from);
+        let load = move || (*there.lock().unwrap()).map_err(LoadError::from);
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
         let reload: Reload<u64> =

@@ -271,6 +271,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        // The port is free at once.
+        self.stop();
         self.task.abort();
     }
 }
