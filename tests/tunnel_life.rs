@@ -319,7 +319,7 @@ fn the_rate_of_handshakes() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("thread").expect("all get in"));
     let metrics = body(&admin, "/metrics");
-    assert!(metrics.contains("outcome=\"gave_way\",reason=\"busy\"}"), "{metrics}");
+    assert!(metrics.contains("outcome=\"gave_way\",reason=\"over_rate\"}"), "{metrics}");
 }
 
 // Sessions without data, or too old, end on both sides with the reason.

@@ -23,7 +23,7 @@ pub fn line(text: impl Display) {
         };
         return Event::new(kind).text("text", text).write();
     }
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    put(&text.to_string());
 }
 
 /// A line with named values.
@@ -76,8 +76,13 @@ impl Event {
 
     pub fn write(self) {
         let line = if JSON.load(Ordering::Relaxed) { Value::Object(self.json).to_string() } else { self.text };
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        put(&line);
     }
+}
+
+/// In one write, so that the lines of two processes don't mix.
+fn put(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -54,6 +54,7 @@ fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> Stri
         ("refused", stats.refused),
         ("timed_out", stats.timed_out),
         ("gave_way", stats.gave_way),
+        ("over_rate", stats.over_rate),
         ("failed", stats.failed),
     ] {
         text.value(&[("outcome", outcome)], count);

@@ -103,6 +103,7 @@ impl Blame {
             ConnectError::Io { stage: Some(stage), .. } => Blame { stage: at(stage), side: PATH },
             ConnectError::Timeout { stage: Some(stage) } => Blame { stage: at(stage), side: PEER_OR_PATH },
             ConnectError::GaveWay { stage } => Blame { stage: at(stage), side: LOCAL },
+            ConnectError::OverRate => Blame { stage: at(&Stage::Hello), side: "the peer, which calls too often" },
             _ => Blame { stage: "while connecting".to_string(), side: PEER_OR_PATH },
         }
     }

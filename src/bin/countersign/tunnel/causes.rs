@@ -8,6 +8,7 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
     match error {
         ConnectError::Timeout { .. } => ("timed_out", "timeout"),
         ConnectError::GaveWay { .. } => ("gave_way", "busy"),
+        ConnectError::OverRate => ("gave_way", "over_rate"),
         ConnectError::Protocol(failure) => {
             let refused = match &failure.error {
                 Error::Denied(_) | Error::Refused(_) | Error::Revoked(_) => true,

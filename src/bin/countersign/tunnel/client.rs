@@ -177,6 +177,7 @@ impl Door {
 }
 
 impl Inner {
+    /// What comes before and after a session is boxed: it takes no part of the memory that the session needs while it lasts.
     async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
         let _working = self.book.work();
         let Ok(_place) = self.places.clone().try_acquire_owned() else {
@@ -186,7 +187,7 @@ impl Inner {
         };
         let mut stage = self.stage.clone();
         let asked = tokio::select! {
-            asked = timeout(self.patience, self.ask(plain, from.clone())) => asked,
+            asked = timeout(self.patience, Box::pin(self.ask(plain, from.clone()))) => asked,
             () = ending(&mut stage) => return,
         };
         let asked = asked.unwrap_or_else(|_| Err("it did not say what it wants".to_string()));
@@ -195,14 +196,14 @@ impl Inner {
             Err(why) => return self.failures.of_plain(&self.tunnel, &from, "malformed", why),
         };
         let connected = tokio::select! {
-            connected = self.connect(&service, &from, spares) => connected,
-            () = ending(&mut stage) => return asked.stop().await,
+            connected = Box::pin(self.connect(&service, &from, spares)) => connected,
+            () = ending(&mut stage) => return Box::pin(asked.stop()).await,
         };
         let stream = match connected {
             Ok(stream) => stream,
-            Err(error) => return asked.refuse(&error).await,
+            Err(error) => return Box::pin(asked.refuse(&error)).await,
         };
-        let plain = match asked.accept().await {
+        let plain = match Box::pin(asked.accept()).await {
             Ok(plain) => plain,
             Err(why) => return self.failures.of_plain(&self.tunnel, &from, "reset", why),
         };

@@ -131,7 +131,7 @@ impl Inner {
             Err((facts, bound)) => {
                 let end = End::new("busy", bound);
                 log_refused(&facts, &self.tunnel, &end);
-                break_off(stream, Alert::Busy, &end.text).await;
+                Box::pin(break_off(stream, Alert::Busy, &end.text)).await;
             }
             Ok(entry) => {
                 let end = self.hand_over(stream, address, target, &entry).await;
@@ -143,10 +143,10 @@ impl Inner {
     async fn hand_over(&self, stream: Stream<TcpStream>, from: SocketAddr, target: &Target, entry: &Entry) -> End {
         let mut stage = self.stage.clone();
         let opened = tokio::select! {
-            opened = timeout(self.patience, self.open(&stream, from, target)) => opened,
+            opened = timeout(self.patience, Box::pin(self.open(&stream, from, target))) => opened,
             () = ending(&mut stage) => {
                 let end = End::new("stopped", "this side stops");
-                break_off(stream, Alert::ShuttingDown, &end.text).await;
+                Box::pin(break_off(stream, Alert::ShuttingDown, &end.text)).await;
                 return end;
             }
         };
@@ -154,7 +154,7 @@ impl Inner {
             Ok(plain) => plain,
             Err(error) => {
                 let end = End::new("unreachable", format!("the service does not answer: {error}"));
-                break_off(stream, Alert::Busy, &end.text).await;
+                Box::pin(break_off(stream, Alert::Busy, &end.text)).await;
                 return end;
             }
         };

@@ -108,7 +108,8 @@ pub async fn run(
     };
     let (alert, end) = end;
     plain.reset();
-    break_off(stream, alert, &end.text).await;
+    // Apart from the session's own memory, of which it is rarely a part.
+    Box::pin(break_off(stream, alert, &end.text)).await;
     end
 }
 

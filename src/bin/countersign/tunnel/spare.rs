@@ -79,7 +79,15 @@ impl Supply {
         let places = Arc::new(Semaphore::new(self.count.into()));
         let mut pause = FIRST_PAUSE;
         while let Ok(place) = places.clone().acquire_owned().await {
-            pool.ready().retain(|ask| !ask.is_closed());
+            let left = {
+                let mut ready = pool.ready();
+                ready.retain(|ask| !ask.is_closed());
+                ready.len()
+            };
+            // Whoever has taken the one before goes first: on few cores a handshake would be in his way.
+            if left > 0 {
+                sleep(AFTER_TAKING).await;
+            }
             let started = Instant::now();
             match self.caller.call(&self.service).await {
                 Ok(stream) => {
@@ -119,10 +127,10 @@ async fn hold(
         // Who asked may have gone: then it is closed as well.
         Some(wanted) => {
             if let Err(stream) = wanted.send(stream) {
-                close(stream).await;
+                Box::pin(close(stream)).await;
             }
         }
-        None => close(stream).await,
+        None => Box::pin(close(stream)).await,
     }
 }
 
@@ -144,6 +152,8 @@ async fn close(mut stream: Stream<TcpStream>) {
     .await;
 }
 
+/// How long the keeper waits before it makes another one, while there are some.
+const AFTER_TAKING: Duration = Duration::from_millis(10);
 /// How long the keeper waits after a call that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
