@@ -80,7 +80,7 @@ const empty = () => ({
 // Each world answers poll by poll; `null` is a connection that breaks, a number a status.
 export const WORLDS = {
   busy: { sessions: (poll) => sessions(poll), history },
-  few: { sessions: (poll) => sessions(poll, { listed: 9 }), history },
+  few: { sessions: (poll) => sessions(poll, { listed: 6 }), history },
   draining: { sessions: (poll) => sessions(poll, { draining: true }), history },
   many: { sessions: (poll) => sessions(poll, { listed: 1000, live: 4213 }), history },
   empty: { sessions: empty, history: () => ({ interval: 1, points: [] }) },

@@ -56,6 +56,7 @@ function shape(name, attributes, text) {
 // One line that ends in "…" where there is no room; all of it, within reason, in its tooltip.
 function cut(value, className = '') {
   const node = element('bdi', `cut ${className}`, printable(value));
+  node.dir = 'ltr';
   node.title = printable(value, 1000);
   return node;
 }
@@ -100,7 +101,7 @@ class Chart {
       const label = this.format(Math.abs(line) * step).replace(/\/s$/, '').replace(/\.0+(?= )/, '');
       nodes.push(shape('text', { x: box.left - 6, y: at + 3.5, 'text-anchor': 'end' }, label));
     }
-    const apart = box.right - box.left > 240 ? 60 : 120;
+    const apart = box.right - box.left > 360 ? 60 : 120;
     for (let ago = apart; ago <= SPAN; ago += apart)
       nodes.push(shape('text', { x: x(ago), y: height - 4, 'text-anchor': ago === SPAN ? 'start' : 'middle' }, `−${ago / 60} min`));
     nodes.push(shape('text', { x: box.right, y: height - 4, 'text-anchor': 'end' }, 'now'));
@@ -328,7 +329,7 @@ function show(answer) {
   say($('#updated'), clock(now));
   document.title = `${draining ? 'draining · ' : ''}${plural(live, 'session')} · countersign tunnel`;
   const peers = throughputByPeer(answer);
-  bars('peers', peers ?? [], !peers ? 'Measuring …' : live ? 'No session carries data at the moment.' : 'No live session.');
+  bars('peers', peers ?? [], !live ? 'No live session.' : peers ? 'No session carries data at the moment.' : 'Measuring …');
   bars('refusals', refusalsByReason(tunnels), 'Nothing has been refused.');
   tunnelTable.show(tunnels, tunnels.length, 'No tunnel is configured.');
   sessionTable.show(sessions.map((s) => ({ ...s, age: now - number(s.started) })), Math.max(live, sessions.length),
@@ -375,9 +376,9 @@ async function poll() {
     announce('lost', 'can’t reach the process', `${printable(`No news (${error.message}).`)} ${last ? `What stands here is from ${clock(last.now)}.` : ''} Trying again.`);
   }
   polling = false;
-  if (!document.hidden) timer = setTimeout(poll, Math.min(POLL * 2 ** Math.min(failures, 10), SLOWEST));
+  timer = setTimeout(poll, Math.min(POLL * 2 ** Math.min(failures, 10), SLOWEST));
 }
 
 document.addEventListener('visibilitychange', poll);          // stops when the page is hidden, and goes on at once when it is seen again
-$('#retry').addEventListener('click', poll);
+$('#retry').addEventListener('click', () => { failures = 0; poll(); });
 poll();
