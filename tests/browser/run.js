@@ -73,7 +73,7 @@ const launch = () => chromium.launch({                         // with a profile
 });
 
 // `waitForFunction` needs eval in the page, which the page's policy forbids.
-async function until(what, test, seconds = 60) {
+async function until(what, test, seconds = values.faults ? 10 : 60) {
   for (const end = Date.now() + seconds * 1000; ; await sleep(40)) {
     if (await test()) return;
     if (Date.now() > end) assert.fail(`waited ${seconds} s: ${what}`);
