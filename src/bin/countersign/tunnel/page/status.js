@@ -2,7 +2,7 @@
 // Times are told from `now` of the answers, never from the browser's clock. Names come from peers and files and may be hostile: they reach
 // the page as text only, without characters that steer its direction, and cut.
 
-const POLL = 1000, PATIENCE = 5000, SLOWEST = 15000;          // milliseconds
+const POLL = 1000, PATIENCE = 10000, SLOWEST = 15000;          // milliseconds
 const SPAN = 300;                                             // seconds in the pictures
 const WINDOW = 5;                                             // seconds over which the throughput of peers is taken
 const MOST_BARS = 8;
@@ -376,9 +376,9 @@ async function poll() {
     announce('lost', 'can’t reach the process', `${printable(`No news (${error.message}).`)} ${last ? `What stands here is from ${clock(last.now)}.` : ''} Trying again.`);
   }
   polling = false;
-  if (!document.hidden) timer = setTimeout(poll, Math.min(POLL * 2 ** Math.min(failures, 10), SLOWEST));
+  timer = setTimeout(poll, Math.min(POLL * 2 ** Math.min(failures, 10), SLOWEST));
 }
 
 document.addEventListener('visibilitychange', poll);          // stops when the page is hidden, and goes on at once when it is seen again
-$('#retry').addEventListener('click', poll);
+$('#retry').addEventListener('click', () => { failures = 0; poll(); });
 poll();
