@@ -74,11 +74,7 @@ fn a_session_is_one_line_on_each_side() {
 fn the_log_in_json() {
     let house = House::new();
     let (mut server, mut client, address) = pair(&house, &echo().to_string(), &["--log", "json"], &["--log", "json"]);
-    // The address is in the object here.
-    let _ = address;
-    let listening: serde_json::Value = serde_json::from_str(&client.line("listening")).expect("JSON");
-    let mut stream = dial(listening["address"].as_str().expect("address"));
-    let _ = exchange(&mut stream, b"hello");
+    exchange(&mut dial(&address), b"hello").expect("echo");
     let ours: serde_json::Value = serde_json::from_str(&client.line("closed")).expect("JSON");
     let theirs: serde_json::Value = serde_json::from_str(&server.line("closed")).expect("JSON");
     assert_eq!(ours["session"], theirs["session"]);
@@ -404,7 +400,8 @@ fn unix_sockets() {
     client.child.kill().expect("kill");
     client.wait();
     let target = "127.0.0.1:1";
-    let mut again = house.tunnel_client(target, &["--service", "it", "--listen", "unix:door.sock", "--socket-mode", "660"]);
+    let mut again =
+        house.tunnel_client(target, &["--service", "it", "--listen", "unix:door.sock", "--socket-mode", "660"]);
     assert_eq!(fs::metadata(&door).expect("door").permissions().mode() & 0o777, 0o660);
     again.signal("TERM");
     assert_eq!(again.wait(), 0);
@@ -440,8 +437,7 @@ fn services_by_name() {
     let routes = [format!("one={}", echo()), format!("two={}", echo()), "down=127.0.0.1:1".to_string()];
     let key = fs::read_to_string(house.path("alice.key.pub")).expect("key");
     fs::write(house.path("trust"), format!("services=\"one,down\" {key}")).expect("trust");
-    let mut server =
-        house.tunnel_server(&["--route", &routes[0], "--route", &routes[1], "--route", &routes[2]]);
+    let mut server = house.tunnel_server(&["--route", &routes[0], "--route", &routes[1], "--route", &routes[2]]);
     let target = server.address();
     let mut client = house.tunnel_client(&target, &["--socks"]);
     let address = client.address();
@@ -452,7 +448,7 @@ fn services_by_name() {
     assert_eq!(value(&server.line("closed "), "service"), "one");
     // Not for alice; not there; an address; not CONNECT; a name that can't be.
     for (request, code) in [
-        (named(1, "two"), 2),
+        (named(1, "two"), 4),
         (named(1, "three"), 4),
         (vec![5, 1, 0, 1, 127, 0, 0, 1, 0, 80], 8),
         (named(2, "one"), 7),
@@ -460,6 +456,9 @@ fn services_by_name() {
     ] {
         assert_eq!(socks(&address, &request).1[..2], [5, code], "{request:?}");
     }
+    // Who is not trusted at all hears another reason.
+    let mut stranger = house.tunnel_client(&target, &["--socks", "--identity", "eve.key"]);
+    assert_eq!(socks(&stranger.address(), &named(1, "one")).1[..2], [5, 2]);
     // The service is offered and does not answer: that shows as a reset.
     let (mut stream, reply) = socks(&address, &named(1, "down"));
     assert_eq!(reply[1], 0);
@@ -489,7 +488,10 @@ fn spare_sessions() {
     let (mut server, mut client, address) =
         pair(&house, &greeting.to_string(), &[], &["--spare", "2", "--admin", "127.0.0.1:0", "--name", "c"]);
     let admin = client.address_of("side=admin");
-    let spare = |count: u8| body(&admin, "/metrics").contains(&format!("countersign_spare_sessions{{tunnel=\"c\",side=\"client\"}} {count}\n"));
+    let spare = |count: u8| {
+        body(&admin, "/metrics")
+            .contains(&format!("countersign_spare_sessions{{tunnel=\"c\",side=\"client\"}} {count}\n"))
+    };
     until("two are ready", || spare(2));
     let mut streams: Vec<TcpStream> = (0..2).map(|_| dial(&address)).collect();
     for stream in &mut streams {
@@ -539,7 +541,9 @@ fn spare_sessions_age() {
     let admin = client.address_of("side=admin");
     until("a third", || {
         let count = body(&admin, "/metrics");
-        let count = count.lines().find_map(|line| line.strip_prefix("countersign_handshake_seconds_count{tunnel=\"c\",side=\"client\"} "));
+        let count = count
+            .lines()
+            .find_map(|line| line.strip_prefix("countersign_handshake_seconds_count{tunnel=\"c\",side=\"client\"} "));
         count.is_some_and(|count| count.parse::<u64>().is_ok_and(|count| count >= 3))
     });
 }
@@ -554,13 +558,20 @@ fn the_admin_listener() {
     assert!(get(&admin, "/healthz").ends_with("\r\n\r\nok\n"));
     let page = get(&admin, "/");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("content-security-policy: default-src 'none'"), "{page}");
-    for (path, kind) in [("/status.js", "text/javascript"), ("/status.css", "text/css"), ("/history", "application/json")] {
+    for (path, kind) in
+        [("/status.js", "text/javascript"), ("/status.css", "text/css"), ("/history", "application/json")]
+    {
         let answer = get(&admin, path);
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(kind), "{answer}");
     }
     assert!(get(&admin, "/nothing").starts_with("HTTP/1.1 404"));
-    assert!(http(&admin, "POST /sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 405"));
-    assert!(http(&admin, "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 421"));
+    assert!(
+        http(&admin, "POST /sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .starts_with("HTTP/1.1 405")
+    );
+    assert!(
+        http(&admin, "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 421")
+    );
     assert!(!http(&admin, "nonsense\r\n\r\n").starts_with("HTTP/1.1 200"));
     // It shows a session while it is there.
     let target = server.address();
@@ -574,7 +585,20 @@ fn the_admin_listener() {
     let metrics = body(&admin, "/metrics");
     assert!(metrics.contains("outcome=\"accepted\",reason=\"ok\"} 1\n"), "{metrics}");
     // Others can't be asked to look at it.
-    let refused = house.run(&["tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "127.0.0.1:0", "--route", &route, "--admin", "0.0.0.0:0"]);
+    let refused = house.run(&[
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        "127.0.0.1:0",
+        "--route",
+        &route,
+        "--admin",
+        "0.0.0.0:0",
+    ]);
     assert_eq!(cmd::code(&refused), 2);
     assert!(cmd::text(&refused.stderr).contains("not a loopback address"), "{refused:?}");
 }
@@ -613,15 +637,46 @@ fn mistakes() {
     for (args, expected) in [
         (vec!["tunnel"], "--config"),
         (vec!["tunnel", "server", "--listen", "127.0.0.1:0", "--identity", "bob.key", "--trust", "trust"], "--route"),
-        (vec!["tunnel", "client", "--listen", "127.0.0.1:0", "--identity", "bob.key", "--target", "127.0.0.1:1", "--service", "x"], "--peer"),
+        (
+            vec![
+                "tunnel",
+                "client",
+                "--listen",
+                "127.0.0.1:0",
+                "--identity",
+                "bob.key",
+                "--target",
+                "127.0.0.1:1",
+                "--service",
+                "x",
+            ],
+            "--peer",
+        ),
     ] {
         let output = house.run(&args);
         assert_eq!(cmd::code(&output), 2, "{args:?}");
         assert!(cmd::text(&output.stderr).contains(expected), "{}", cmd::text(&output.stderr));
     }
-    for (target, expected) in [("it", "SERVICE=TARGET"), ("it=somewhere", "HOST:PORT"), ("it x=127.0.0.1:1", "visible ASCII")] {
-        let args = ["tunnel", "server", "--listen", "127.0.0.1:0", "--identity", "bob.key", "--trust", "trust", "--route", target];
+    for (target, expected) in
+        [("it", "SERVICE=TARGET"), ("it=somewhere", "HOST:PORT"), ("it x=127.0.0.1:1", "visible ASCII")]
+    {
+        let args = [
+            "tunnel",
+            "server",
+            "--listen",
+            "127.0.0.1:0",
+            "--identity",
+            "bob.key",
+            "--trust",
+            "trust",
+            "--route",
+            target,
+        ];
         let output = house.run(&args);
-        assert!(cmd::code(&output) == 2 && cmd::text(&output.stderr).contains(expected), "{}", cmd::text(&output.stderr));
+        assert!(
+            cmd::code(&output) == 2 && cmd::text(&output.stderr).contains(expected),
+            "{}",
+            cmd::text(&output.stderr)
+        );
     }
 }

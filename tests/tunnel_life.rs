@@ -32,7 +32,8 @@ fn checked(house: &House, file: &str) -> (i32, String) {
 
 /// The long flags in a help text, and whether each takes a value.
 fn flags(help: &str) -> Vec<(String, bool)> {
-    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with("--"));
+    // What is indented further is about them.
+    let lines = help.lines().filter(|line| line.starts_with("      --")).map(str::trim_start);
     let flag = |line: &str| {
         let mut words = line.split_whitespace();
         let name = words.next().expect("flag").trim_start_matches("--").to_string();
@@ -66,8 +67,20 @@ fn every_flag_is_a_key() {
         "socket-mode" => "\"660\"",
         "network-key" => "\"net.key\"",
         "passphrase-file" => "\"phrase\"",
-        "max-sessions" | "keepalive" | "idle-timeout" | "timeout" | "drain" | "session-idle" | "session-lifetime" | "spare" | "spare-age"
-        | "rekey-seconds" | "max-sessions-per-peer" | "max-handshakes" | "max-handshakes-per-address" | "max-handshake-rate" => "60",
+        "max-sessions"
+        | "keepalive"
+        | "idle-timeout"
+        | "timeout"
+        | "drain"
+        | "session-idle"
+        | "session-lifetime"
+        | "spare"
+        | "spare-age"
+        | "rekey-seconds"
+        | "max-sessions-per-peer"
+        | "max-handshakes"
+        | "max-handshakes-per-address"
+        | "max-handshake-rate" => "60",
         "eager" => "true",
         // What stands against others, or needs a CA: below.
         "socks" | "cert" | "ca" | "crl" | "stale-crl" | "peer-name" => "",
@@ -93,14 +106,24 @@ fn every_flag_is_a_key() {
         assert_eq!((code, said.contains("ok, 1 tunnels")), (0, true), "{said}");
     }
     // With a CA, and SOCKS.
-    assert!(house.run(&["ca", "init", "--out", "ca", "--name", "test"]).status.success());
+    assert!(house.run(&["ca", "init", "ca", "--name", "test"]).status.success());
     for (file, expected) in [
-        ("[[server]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\nca='ca/ca.pem'\ncrl=['ca/ca.crl']\nstale-crl='warn'\npeer-name=['a.example']\nroute=['it=127.0.0.1:1']\n", "ok"),
-        ("[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\nsocks=true\ntarget='127.0.0.1:1'\n", "ok"),
-        ("[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\ntarget='127.0.0.1:1'\nservice='x'\ncert='ca/ca.pem'\n", "certificate"),
+        (
+            "[[server]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\nca='ca/ca.pem'\ncrl=['ca/ca.crl']\nstale-crl='warn'\npeer-name=['a.example']\nroute=['it=127.0.0.1:1']\n",
+            "ok",
+        ),
+        (
+            "[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\nsocks=true\ntarget='127.0.0.1:1'\n",
+            "ok",
+        ),
+        (
+            "[[client]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\npeer='alice.key.pub'\ntarget='127.0.0.1:1'\nservice='x'\ncert='ca/ca.pem'\n",
+            "certificate",
+        ),
     ] {
         let crl = house.path("ca/ca.crl");
-        let file = if crl.exists() { file.to_string() } else { file.replace("crl=['ca/ca.crl']\nstale-crl='warn'\n", "") };
+        let file =
+            if crl.exists() { file.to_string() } else { file.replace("crl=['ca/ca.crl']\nstale-crl='warn'\n", "") };
         let (_, said) = checked(&house, &file);
         assert!(said.contains(expected), "{file}: {said}");
     }
@@ -168,7 +191,11 @@ fn reload_loses_no_session() {
     round_trip(&mut second, b"two").expect("second");
 
     // The second goes, a third comes, the first stays; noticed without a signal.
-    fs::write(house.path("tunnel.toml"), format!("{admin}{}", toml(&house, &service, &[ports[0], ports[2]]).replace("name='s1'", "name='s2'"))).expect("write");
+    fs::write(
+        house.path("tunnel.toml"),
+        format!("{admin}{}", toml(&house, &service, &[ports[0], ports[2]]).replace("name='s1'", "name='s2'")),
+    )
+    .expect("write");
     server.line("reloaded configuration");
     round_trip(&mut first, b"still").expect("first");
     round_trip(&mut second, b"still").expect("the session of a tunnel that is gone");
@@ -180,7 +207,10 @@ fn reload_loses_no_session() {
     fs::write(house.path("tunnel.toml"), "nonsense = [").expect("write");
     let line = server.line("configuration not reloaded");
     assert!(line.contains("the old stays in use"), "{line}");
-    assert!(body(&admin_address, "/metrics").contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 1\n"));
+    assert!(
+        body(&admin_address, "/metrics")
+            .contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 1\n")
+    );
     round_trip(&mut first, b"still").expect("first");
     let (_c3, mut fourth) = connect(ports[0]);
     round_trip(&mut fourth, b"new").expect("fourth");
@@ -204,7 +234,10 @@ fn reload_loses_no_session() {
     });
     round_trip(&mut first, b"still").expect("first");
     round_trip(&mut fourth, b"still").expect("fourth");
-    assert!(body(&admin_address, "/metrics").contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 0\n"));
+    assert!(
+        body(&admin_address, "/metrics")
+            .contains("countersign_reload_failing{tunnel=\"\",files=\"configuration\"} 0\n")
+    );
     assert!(!server.has_ended());
 }
 
@@ -259,7 +292,10 @@ fn limits_say_busy() {
     fs::write(house.path("trust"), format!("{eve}{alice}# changed\n")).expect("trust");
     server.line("reloaded trust file");
     thread::sleep(Duration::from_secs(1));
-    first.iter_mut().chain([&mut one]).for_each(|stream| round_trip(stream, b"still").expect("a session that was there"));
+    first
+        .iter_mut()
+        .chain([&mut one])
+        .for_each(|stream| round_trip(stream, b"still").expect("a session that was there"));
     // A place that is given back is there for others.
     drop(first.pop());
     server.line("closed ");
@@ -327,19 +363,28 @@ fn the_rate_of_handshakes() {
 fn idle_and_old_sessions_end() {
     let house = House::new();
     let route = format!("it={}", echo());
-    for (flag, cause, text) in [("--session-idle", "idle", "no data for 2 s"), ("--session-lifetime", "lifetime", "2 s old")] {
+    for (flag, cause, text) in
+        [("--session-idle", "idle", "no data for 2 s"), ("--session-lifetime", "lifetime", "2 s old")]
+    {
         let mut server = house.tunnel_server(&["--route", &route, flag, "2"]);
         let target = server.address();
         let mut client = house.tunnel_client(&target, &["--service", "it", "--keepalive", "1"]);
         let mut stream = dial(&client.address());
-        let mut trips = 0;
         // Data keeps it from being idle, and does not keep it from growing old.
-        while trips < 30 && round_trip(&mut stream, b"x").is_ok() {
+        let mut trips = 0;
+        let mut ended = Ok(());
+        while trips < 30 && ended.is_ok() {
+            ended = round_trip(&mut stream, b"x");
             trips += 1;
             thread::sleep(Duration::from_millis(100));
         }
-        assert_eq!(trips == 30, cause == "idle");
-        assert!(stream.read(&mut [0; 8]).is_err(), "a reset, not an end");
+        assert_eq!(ended.is_ok(), cause == "idle");
+        let ended = ended.and_then(|()| stream.read(&mut [0; 8]).map(drop));
+        assert_eq!(
+            ended.map_err(|error| error.kind()),
+            Err(std::io::ErrorKind::ConnectionReset),
+            "a reset, not an end"
+        );
         let (theirs, ours) = (server.line("closed "), client.line("closed "));
         assert_eq!(value(&theirs, "cause"), cause);
         assert!(value(&theirs, "reason").contains(text), "{theirs}");
@@ -391,6 +436,53 @@ fn the_drain() {
     assert_eq!(server.wait(), 0);
 }
 
+// Who has connected when the signal comes is not lost, though nobody has taken the connection yet.
+#[test]
+fn a_drain_loses_nobody_who_is_there() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    for stopped_end in ["server", "client"] {
+        let mut server = house.tunnel_server(&["--route", &route]);
+        let target = server.address();
+        let mut client = house.tunnel_client(&target, &["--service", "it"]);
+        let address = client.address();
+        let stopping = if stopped_end == "server" { &mut server } else { &mut client };
+        stopping.signal("STOP");
+        let streams: Vec<TcpStream> = (0..20).map(|_| dial(&address)).collect();
+        // Until all of them are in the queue of the end that stops: the other end has called for them.
+        thread::sleep(Duration::from_millis(500));
+        stopping.signal("TERM");
+        stopping.signal("CONT");
+        for mut stream in streams {
+            round_trip(&mut stream, b"x").unwrap_or_else(|error| panic!("{stopped_end}: {error}"));
+        }
+        assert_eq!(stopping.wait(), 0);
+    }
+}
+
+// Who only looks whether somebody listens, as a balancer does, is counted apart and not logged.
+#[test]
+fn looking_is_no_failure() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let proxied = ["--route", &*route, "--admin", "127.0.0.1:0", "--proxy-in", "127.0.0.1"];
+    for args in [&proxied[..4], &proxied] {
+        let mut server = house.tunnel_server(args);
+        let (admin, target) = (server.address_of("side=admin"), server.address());
+        drop(dial(&target));
+        // HAProxy's look with send-proxy-v2: LOCAL.
+        let mut stream = dial(&target);
+        if args.len() > 4 {
+            stream.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").expect("header");
+        }
+        drop(stream);
+        until("both are counted", || body(&admin, "/metrics").contains("outcome=\"failed\",reason=\"empty\"} 2\n"));
+        server.signal("TERM");
+        let lines = server.rest();
+        assert!(!lines.iter().any(|line| line.starts_with("failed ")), "{lines:#?}");
+    }
+}
+
 // A new process takes over under load: not one connection is refused or broken.
 #[test]
 fn a_new_process_takes_over() {
@@ -398,7 +490,18 @@ fn a_new_process_takes_over() {
     let route = format!("it={}", echo());
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
-    let args = ["--route", &*route, "--listen", &*listen, "--takeover", "take.sock", "--admin", "unix:admin.sock", "--name", "s"];
+    let args = [
+        "--route",
+        &*route,
+        "--listen",
+        &*listen,
+        "--takeover",
+        "take.sock",
+        "--admin",
+        "unix:admin.sock",
+        "--name",
+        "s",
+    ];
     let mut old = house.tunnel_server(&args);
     let mut client = house.tunnel_client(&listen, &["--service", "it"]);
     let address = client.address();
@@ -443,7 +546,20 @@ fn a_new_process_takes_over() {
 
     // One that wants to take over and fails leaves the old one as it is.
     let mut old = house.tunnel_server(&args);
-    let broken = house.run(&["tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd", "--route", &route, "--takeover", "take.sock"]);
+    let broken = house.run(&[
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        "systemd",
+        "--route",
+        &route,
+        "--takeover",
+        "take.sock",
+    ]);
     assert_ne!(code(&broken), 0);
     old.line("this one goes on");
     round_trip(&mut dial(&address), b"x").expect("the old one serves");
@@ -459,7 +575,18 @@ fn systemd() {
     notified.set_read_timeout(Some(PATIENCE)).expect("timeout");
     let route = format!("it={}", echo());
     let mut command = house.command(&[
-        "tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd:front", "--route", &route, "--name", "s",
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        "systemd:front",
+        "--route",
+        &route,
+        "--name",
+        "s",
     ]);
     // Our standard input is the descriptor that is passed, as listenfd allows.
     command
@@ -490,7 +617,18 @@ fn systemd() {
     wait_for("STOPPING=1");
     assert_eq!(server.wait(), 0);
     // One that was not passed.
-    let missing = house.run(&["tunnel", "server", "--identity", "bob.key", "--trust", "trust", "--listen", "systemd:front", "--route", &route]);
+    let missing = house.run(&[
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        "systemd:front",
+        "--route",
+        &route,
+    ]);
     assert!(code(&missing) == 2 && text(&missing.stderr).contains("LISTEN_FDNAMES"), "{missing:?}");
 }
 
@@ -507,7 +645,9 @@ fn failures_are_logged_within_reason() {
     }
     let counted = || {
         let metrics = body(&admin, "/metrics");
-        let lines = metrics.lines().filter(|line| line.contains("reason=\"foreign\"") || line.contains("gave_way") || line.contains("reason=\"io\""));
+        let lines = metrics.lines().filter(|line| {
+            line.contains("reason=\"foreign\"") || line.contains("gave_way") || line.contains("reason=\"io\"")
+        });
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>()
     };
     until("all are counted", || counted() >= 400);

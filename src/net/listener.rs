@@ -73,6 +73,8 @@ pub struct HandshakeFailure {
     pub rule: Option<String>,
     /// How long it took, from the connection to its end.
     pub took: Duration,
+    /// How many bytes of the handshake came. None come from who only looks whether somebody listens, as a balancer does.
+    pub received: usize,
 }
 
 /// What a listener has seen since it started.
@@ -103,6 +105,8 @@ pub struct HandshakeStats {
 #[derive(Debug)]
 struct Door {
     socket: Mutex<Option<TcpListener>>,
+    /// Who was there already when it was stopped.
+    last: Mutex<Vec<(std::net::TcpStream, SocketAddr)>>,
     stopped: Notify,
 }
 
@@ -195,7 +199,8 @@ impl Listener {
             waiting: Semaphore::new(0),
             room: Arc::new(Semaphore::new(ACCEPT_QUEUE)),
         });
-        let door = Arc::new(Door { socket: Mutex::new(Some(listener)), stopped: Notify::new() });
+        let door =
+            Arc::new(Door { socket: Mutex::new(Some(listener)), last: Mutex::default(), stopped: Notify::new() });
         let rate = Arc::new(Rate::new(config.max_handshake_rate));
         let shared = Shared {
             config,
@@ -239,12 +244,10 @@ impl Listener {
         waiting.map(|waiting| waiting.arrival).ok_or_else(|| if stopped { has_stopped() } else { gone() })
     }
 
-    /// Takes no more connections, from now on. Handshakes in flight go on, and what becomes of them is given out with what waits already; after that
+    /// Takes no more connections than have come by now; these have reached the peers' side of the system, and are not lost. Handshakes in flight go on, and what becomes of them is given out with what waits already; after that
     /// `accept` fails. May be called again.
     pub fn stop(&self) {
-        let socket = self.door.socket().take();
-        drop(socket);
-        self.door.stopped.notify_one();
+        self.door.close(true);
     }
 
     /// The address that it listens on.
@@ -272,7 +275,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         // The port is free at once.
-        self.stop();
+        self.door.close(false);
         self.task.abort();
     }
 }
@@ -280,6 +283,32 @@ impl Drop for Listener {
 impl Door {
     fn socket(&self) -> MutexGuard<'_, Option<TcpListener>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the socket, after everybody who is there already was let in, if that is wanted.
+    fn close(&self, last_call: bool) {
+        let mut socket = self.socket();
+        if let Some(Ok(socket)) = socket.take().map(TcpListener::into_std)
+            && last_call
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            // It does not block; the first that says so is the end.
+            while let Ok(next) = socket.accept() {
+                last.push(next);
+            }
+        }
+        drop(socket);
+        self.stopped.notify_one();
+    }
+
+    /// Who came last, once the listener is stopped.
+    fn last(&self) -> Vec<(TcpStream, SocketAddr)> {
+        let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
+        let ready = |(io, address): (std::net::TcpStream, _)| {
+            io.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(io).ok()?, address))
+        };
+        last.into_iter().filter_map(ready).collect()
     }
 
     /// The next connection; `None` once the listener is stopped.
@@ -320,6 +349,10 @@ impl Shared {
             }
             // Handshakes with something to do come before the next connection.
             tokio::task::yield_now().await;
+        }
+        for (io, address) in self.door.last() {
+            self.counters.started.fetch_add(1, Ordering::Relaxed);
+            self.admit(io, address, &mut handshakes);
         }
         while let Some(ended) = handshakes.join_next().await {
             self.ended(&ended);
@@ -473,6 +506,7 @@ impl Shared {
             error,
             rule: seen.rule,
             took: visit.started.elapsed(),
+            received: seen.received,
         });
     }
 

@@ -4,7 +4,6 @@
 #[cfg(unix)]
 pub mod tunnel;
 
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

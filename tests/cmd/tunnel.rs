@@ -86,17 +86,21 @@ impl Tunnel {
 
     /// Where a tunnel listens, by something in its line.
     pub fn address_of(&mut self, what: &str) -> String {
-        let line = match self.seen.iter().find(|line| line.starts_with("listening on ") && line.contains(what)) {
+        let is_it = |line: &String| line.contains("listening") && line.contains(what);
+        let line = match self.seen.iter().find(|line| is_it(line)) {
             Some(line) => line.clone(),
             None => loop {
                 let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nothing listens as {what}"));
                 self.seen.push(line.clone());
-                if line.starts_with("listening on ") && line.contains(what) {
+                if is_it(&line) {
                     break line;
                 }
             },
         };
-        line.split(' ').nth(2).expect("address").to_string()
+        match serde_json::from_str::<serde_json::Value>(&line) {
+            Ok(object) => object["address"].as_str().expect("address").to_string(),
+            Err(_) => line.split(' ').nth(2).expect("address").to_string(),
+        }
     }
 
     /// Where its first tunnel listens.

@@ -389,8 +389,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// 4K to 64K.
 pub fn parse_buffer(text: &str) -> Result<u32, String> {
-    parse_size(text)
-        .and_then(|size| if size < 4_096 { Err("at least 4K".to_string()) } else { Ok(size) })
+    parse_size(text).and_then(|size| if size < 4_096 { Err("at least 4K".to_string()) } else { Ok(size) })
 }
 
 fn parse_size(text: &str) -> Result<u32, String> {

@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::Iso8601;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 
 /// From now on every line is a JSON object.
 pub fn set_json(json: bool) {
@@ -35,7 +37,7 @@ pub struct Event {
 
 impl Event {
     pub fn new(kind: &str) -> Self {
-        let time = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let time = OffsetDateTime::now_utc().format(&Iso8601::<MILLISECONDS>).unwrap_or_default();
         let json = [("time", time), ("event", kind.to_string())];
         let json = json.into_iter().map(|(name, value)| (name.to_string(), Value::String(value))).collect();
         Event { text: kind.to_string(), json }
@@ -85,4 +87,7 @@ fn put(line: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
+/// As RFC 3339 has it, always of the same length.
+const MILLISECONDS: EncodedConfig =
+    Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 static JSON: AtomicBool = AtomicBool::new(false);

@@ -48,10 +48,7 @@ pub fn watch<T: Send + Sync + 'static>(
     };
     let reload = Reload::new(files, load, tell).map_err(|error| Report::new(IO, error, None))?;
     let (stats, refresh) = (reload.clone(), reload.clone());
-    let watched = Watched {
-        what,
-        stats: Box::new(move || stats.stats()),
-        refresh: Box::new(move || refresh.refresh()),
-    };
+    let watched =
+        Watched { what, stats: Box::new(move || stats.stats()), refresh: Box::new(move || refresh.refresh()) };
     Ok((reload, watched))
 }

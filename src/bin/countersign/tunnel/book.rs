@@ -172,8 +172,7 @@ impl Book {
 
     /// Forgets tunnels that are not run any more and have no sessions.
     pub fn keep(&self, running: &[(String, Side)]) {
-        lock(&self.tunnels)
-            .retain(|key, tunnel| running.contains(key) || tunnel.live.load(Ordering::Relaxed) > 0);
+        lock(&self.tunnels).retain(|key, tunnel| running.contains(key) || tunnel.live.load(Ordering::Relaxed) > 0);
     }
 
     pub fn tunnels(&self) -> Vec<Arc<Tunnel>> {
@@ -237,8 +236,12 @@ impl Book {
         for tunnel in self.tunnels() {
             totals.received += tunnel.received.load(Ordering::Relaxed);
             totals.sent += tunnel.sent.load(Ordering::Relaxed);
-            for ((outcome, _), count) in tunnel.handshakes.all() {
-                *(if outcome == "accepted" { &mut totals.accepted } else { &mut totals.refused }) += count;
+            for ((outcome, reason), count) in tunnel.handshakes.all() {
+                match (outcome, reason) {
+                    ("accepted", _) => totals.accepted += count,
+                    (_, "empty") => {}
+                    _ => totals.refused += count,
+                }
             }
         }
         totals

@@ -1,5 +1,7 @@
 //! Why handshakes and sessions fail, in a word: for metrics, where there must be few different ones.
 
+use std::io::ErrorKind;
+
 use countersign::error::{Alert, Error, Malformed, Reason, ReceivedAlert, Untrusted};
 use countersign::stream::ConnectError;
 
@@ -20,6 +22,17 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
             (if refused { "refused" } else { "failed" }, of_error(&failure.error))
         }
         _ => ("failed", "io"),
+    }
+}
+
+/// Whether the connection ended, and nothing else.
+pub fn is_cut(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Io { error, .. } => {
+            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+        }
+        ConnectError::Protocol(failure) => matches!(failure.error, Error::Truncated),
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use countersign::net::read_proxy_header;
 use countersign::stream::ConnectError;
 use countersign::{Config, PeerId, Stream};
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -131,8 +131,9 @@ impl Prepared {
             let spares = spares.map(Arc::new);
             loop {
                 let accepted = tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => break,
                     accepted = door.accept() => accepted,
-                    () = stopped(&mut stop) => return,
                 };
                 match accepted {
                     Ok((plain, from)) => drop(tokio::spawn(inner.clone().carry(plain, from, spares.clone()))),
@@ -143,6 +144,10 @@ impl Prepared {
                     }
                 }
             }
+            for (plain, from) in door.last() {
+                tokio::spawn(inner.clone().carry(plain, from, spares.clone()));
+            }
+            drop(stop);
         });
     }
 }
@@ -160,6 +165,29 @@ impl Door {
         }
     }
 
+    /// Closes it. Whoever is there already comes out: to them it has been open.
+    fn last(self) -> Vec<(Plain, String)> {
+        let mut last = Vec::new();
+        match self {
+            Door::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return last };
+                while let Ok((socket, from)) = listener.accept() {
+                    let plain =
+                        socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).and_then(Plain::tcp);
+                    last.extend(plain.ok().map(|plain| (plain, from.to_string())));
+                }
+            }
+            Door::Unix(listener) => {
+                let Ok(listener) = listener.into_std() else { return last };
+                while let Ok((socket, _)) = listener.accept() {
+                    let socket = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+                    last.extend(socket.ok().map(of_unix));
+                }
+            }
+        }
+        last
+    }
+
     /// The next connection, and where it comes from.
     pub async fn accept(&self) -> io::Result<(Plain, String)> {
         match self {
@@ -167,13 +195,14 @@ impl Door {
                 let (socket, from) = listener.accept().await?;
                 Ok((Plain::tcp(socket)?, from.to_string()))
             }
-            Door::Unix(listener) => {
-                let (socket, _) = listener.accept().await?;
-                let who = socket.peer_cred().map(|peer| format!("unix:uid={}", peer.uid()));
-                Ok((Plain::Unix(socket), who.unwrap_or_else(|_| "unix".to_string())))
-            }
+            Door::Unix(listener) => listener.accept().await.map(|(socket, _)| of_unix(socket)),
         }
     }
+}
+
+fn of_unix(socket: UnixStream) -> (Plain, String) {
+    let who = socket.peer_cred().map(|peer| format!("unix:uid={}", peer.uid()));
+    (Plain::Unix(socket), who.unwrap_or_else(|_| "unix".to_string()))
 }
 
 impl Inner {

@@ -32,6 +32,10 @@ impl Failures {
 
     /// A handshake that came in.
     pub fn of_server(&self, tunnel: &Tunnel, failure: &HandshakeFailure) {
+        if failure.received == 0 && causes::is_cut(&failure.error) {
+            // A balancer looks whether somebody listens, every other second.
+            return tunnel.handshakes.add(("failed", "empty"));
+        }
         let (outcome, cause) = causes::of_handshake(&failure.error);
         tunnel.handshakes.add((outcome, cause));
         tunnel.handshake_time.add(failure.took);

@@ -126,5 +126,9 @@ fn unfit(place: &str, key: &str) -> Report {
 }
 
 fn wrong(text: String) -> Report {
-    Report::new(USAGE, text, Some("the keys are the flags of `countersign tunnel server --help` and `client --help`, without `--`"))
+    Report::new(
+        USAGE,
+        text,
+        Some("the keys are the flags of `countersign tunnel server --help` and `client --help`, without `--`"),
+    )
 }

@@ -76,7 +76,9 @@ fn labels<'a>(tunnel: &'a Tunnel, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, 
 type Read = fn(&Tunnel) -> u64;
 const VALUES: [(&str, &str, &str, Read); 3] = [
     ("countersign_sessions", "gauge", "Sessions that are going on", |tunnel| tunnel.live.load(Ordering::Relaxed)),
-    ("countersign_sessions_total", "counter", "Sessions that have begun", |tunnel| tunnel.total.load(Ordering::Relaxed)),
+    ("countersign_sessions_total", "counter", "Sessions that have begun", |tunnel| {
+        tunnel.total.load(Ordering::Relaxed)
+    }),
     ("countersign_spare_sessions", "gauge", "Sessions that are ready for somebody", |tunnel| {
         tunnel.spare.load(Ordering::Relaxed)
     }),
@@ -116,7 +118,7 @@ fn describe(tunnel: &Tunnel) -> Value {
     for ((outcome, reason), count) in tunnel.handshakes.all() {
         let sum = outcomes.get(outcome).and_then(Value::as_u64).unwrap_or_default() + count;
         outcomes.insert(outcome.to_string(), json!(sum));
-        if outcome != "accepted" {
+        if outcome != "accepted" && reason != "empty" {
             let sum = refusals.get(reason).and_then(Value::as_u64).unwrap_or_default() + count;
             refusals.insert(reason.to_string(), json!(sum));
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::{Listener, Reload};
 use countersign::reload::ReloadEvent;
+use countersign::{Listener, Reload};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,11 +136,8 @@ pub fn check(plan: Plan) -> Result<usize, Report> {
 
 impl Process {
     fn new(args: ProcessArgs, file: Option<PathBuf>, sockets: Sockets) -> Self {
-        let shared = Shared {
-            book: Book::new(),
-            failures: Arc::new(Failures::new()),
-            stage: watch::channel(Stage::Running).0,
-        };
+        let shared =
+            Shared { book: Book::new(), failures: Arc::new(Failures::new()), stage: watch::channel(Stage::Running).0 };
         Process { args, file, shared, sockets, running: Vec::new() }
     }
 
@@ -211,9 +208,10 @@ impl Process {
         stopped.iter().for_each(Running::stop);
         let names: Vec<(String, Side)> = self.running.iter().map(|running| running.name.clone()).collect();
         self.shared.book.keep(&names);
-        let watched = self.running.iter().flat_map(|running| {
-            running.watched.iter().map(|watched| (running.name.0.clone(), watched.clone()))
-        });
+        let watched = self
+            .running
+            .iter()
+            .flat_map(|running| running.watched.iter().map(|watched| (running.name.0.clone(), watched.clone())));
         self.shared.book.set_watched(watched.collect());
         Ok(())
     }
@@ -252,7 +250,9 @@ impl Process {
             let failure = applied.err().map(|report| report.to_string());
             let new = self.shared.book.reloaded(failure.as_deref());
             match failure {
-                None => Event::new("reloaded").saying("configuration").only_json("what", "configuration".into()).write(),
+                None => {
+                    Event::new("reloaded").saying("configuration").only_json("what", "configuration".into()).write()
+                }
                 Some(why) if new || all => {
                     log::line(format!("error: configuration not reloaded, the old stays in use: {why}"));
                 }
@@ -276,7 +276,11 @@ impl Process {
         admin::check_address(&address).await?;
         let socket = self.sockets.listen(ADMIN, &address, 0o600).await?;
         let door = socket.door().map_err(|error| Report::io(format!("can't listen on {address}"), &error))?;
-        Event::new("listening").saying(format!("on {}", door.address())).word("side", "admin").write();
+        Event::new("listening")
+            .saying(format!("on {}", door.address()))
+            .only_json("address", door.address().into())
+            .word("side", "admin")
+            .write();
         let (book, stage) = (self.shared.book.clone(), self.shared.stage.subscribe());
         Ok(Some(tokio::spawn(admin::serve(door, book, stage))))
     }
@@ -346,7 +350,8 @@ impl Ready {
             }
             (ReadyEnd::Client(client), door) => {
                 let (stop, stopped) = watch::channel(false);
-                if address.parse().is_ok_and(|address: std::net::SocketAddr| !address.ip().to_canonical().is_loopback()) {
+                if address.parse().is_ok_and(|address: std::net::SocketAddr| !address.ip().to_canonical().is_loopback())
+                {
                     log::line(format!("warning: whoever can reach {address} acts with the key of tunnel {}", name.0));
                 }
                 client.start(door, stopped);
@@ -376,7 +381,8 @@ impl Running {
     fn is_done(&self) -> bool {
         match &self.stop {
             Stop::Server(listener) => listener.stats().in_flight == 0,
-            Stop::Client(_) => true,
+            // It has let in whoever was there.
+            Stop::Client(stop) => stop.is_closed(),
         }
     }
 }

@@ -31,7 +31,9 @@ pub async fn ask(plain: Plain) -> Result<(String, Asked), String> {
             ReplyError::AddressTypeNotSupported,
             format!("SOCKS5: {address} was asked for; services have names: curl has socks5h:// for it"),
         ),
-        (command, _) => (ReplyError::CommandNotSupported, format!("SOCKS5: {command:?} is not supported, only CONNECT")),
+        (command, _) => {
+            (ReplyError::CommandNotSupported, format!("SOCKS5: {command:?} is not supported, only CONNECT"))
+        }
     };
     let _ = protocol.reply_error(&reply).await;
     Err(why)
@@ -42,9 +44,7 @@ impl Asked {
     pub async fn accept(self) -> Result<Plain, String> {
         match self {
             Asked::Plainly(plain) => Ok(plain),
-            Asked::Socks(protocol) => {
-                protocol.reply_success(NOWHERE).await.map_err(|error| format!("SOCKS5: {error}"))
-            }
+            Asked::Socks(protocol) => protocol.reply_success(NOWHERE).await.map_err(|error| format!("SOCKS5: {error}")),
         }
     }
 

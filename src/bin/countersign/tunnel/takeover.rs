@@ -11,8 +11,8 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use tokio::sync::mpsc;
 
@@ -48,8 +48,7 @@ fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
     let mut bytes = vec![0; MAX_NAMES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let message =
-        recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let message = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let descriptors: Vec<OwnedFd> = control
         .drain()
         .flat_map(|message| match message {
@@ -59,7 +58,8 @@ fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
         .collect();
     let unclear = || io::Error::new(ErrorKind::InvalidData, "what came are not the sockets of a tunnel");
     let text = std::str::from_utf8(bytes.get(..message.bytes).unwrap_or_default()).map_err(|_| unclear())?;
-    let names: Vec<&str> = text.strip_suffix("\n\n").ok_or_else(unclear)?.split('\n').filter(|n| !n.is_empty()).collect();
+    let names: Vec<&str> =
+        text.strip_suffix("\n\n").ok_or_else(unclear)?.split('\n').filter(|n| !n.is_empty()).collect();
     if names.len() != descriptors.len() {
         return Err(unclear());
     }
