@@ -115,10 +115,11 @@ class Process:
 class Lab:
     """Of one scenario."""
 
+    given = set()  # ports, of all scenarios
+
     def __init__(self, name, program, quick):
         self.name, self.program, self.quick = name, program, quick
         self.processes, self.undo, self.checks, self.skipped = [], [], 0, []
-        self.counter = 0
 
     def __enter__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"e2e-{self.name}-"))
@@ -171,9 +172,10 @@ class Lab:
         """A free one below the ephemeral range, so that no outgoing connection takes it before its server does."""
         while True:
             port = random.randrange(15_000, 32_000)
-            with socket.socket() as probe:
-                with contextlib.suppress(OSError):
-                    probe.bind(("0.0.0.0", port))
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.bind(("0.0.0.0", port))
+                if port not in self.given:
+                    self.given.add(port)
                     return port
 
     def start(self, name, argv, **options):
