@@ -26,19 +26,23 @@ backend tunnels
     default-server check inter 200ms fall 2 rise 1 send-proxy-v2 source {source}
     server a 127.0.0.1:{a}
     server b 127.0.0.1:{b}
+frontend told
+    mode http
+    bind 127.0.0.1:{told} accept-proxy
+    http-request return status 200 content-type text/plain lf-string "%[src]:%[src_port] %[fc_pp_authority] %[fc_pp_unique_id,hex]"
 """
 PROXIED = ["--proxy-in", "127.0.0.0/8"]
 
 
 class Pool:
     def __init__(self, lab):
-        self.lab, self.front, self.ports, self.admins, self.echos = lab, lab.port(), {}, {}, {}
+        self.lab, self.front, self.told, self.ports, self.admins, self.echos = lab, lab.port(), lab.port(), {}, {}, {}
         lab.trust("peers", "alice")
         for name in "ab":
             self.ports[name], self.admins[name], self.echos[name] = lab.port(), lab.port(), common.echo(lab, name)
         self.servers = {name: self.server(name) for name in "ab"}
         config = lab.dir / "haproxy.cfg"
-        config.write_text(CONFIG.format(dir=lab.dir, front=self.front, source=HAPROXY_ADDRESS, **self.ports))
+        config.write_text(CONFIG.format(dir=lab.dir, front=self.front, told=self.told, source=HAPROXY_ADDRESS, **self.ports))
         lab.start("haproxy", [common.program_path("haproxy"), "-db", "-f", config]).wait_port(self.front)
         self.port = lab.port()
         self.client = lab.tunnel("tunnel-client", ["client", "--listen", f"{common.HOST}:{self.port}", "--identity", lab.key("alice"), "--peer", lab.public("bob"),
@@ -134,8 +138,20 @@ def drained(lab, pool):
     lab.check("its log has no session that ended otherwise", not bad, bad or "")
 
 
+def told(lab, pool):
+    """HAProxy as the service: what the PROXY header of the tunnel says besides the address."""
+    pair = lab.pair(f"{common.HOST}:{pool.told}", "billing", server=["--proxy-out", "v2"])
+    address, service, session = lab.run(["curl", "-sS", "--max-time", "10", f"http://{common.HOST}:{pair.port}/"]).decode().split()
+    end = lab.wait("the log", lambda: common.events(pair.server, "closed"))[0]
+    lab.check("HAProxy as a service knows address, service and session from --proxy-out v2", (address, service, session.lower()) == (end["from"], "billing", end["session"]),
+              f"{address} {service} {session}")
+    for process in pair.processes():
+        process.kill()
+
+
 def run(lab):
     pool = Pool(lab)
+    told(lab, pool)
     addresses(lab, pool)
     killed(lab, pool)
     drained(lab, pool)

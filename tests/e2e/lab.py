@@ -218,12 +218,13 @@ class Lab:
         def listening():
             if not process.alive():
                 raise Failure(f"{name} ended with code {process.popen.returncode} before it listened\n{process.text()}")
-            return len(events(process, "listening")) >= ready
+            return len([e for e in events(process, "listening") if e["side"] != "admin"]) >= ready
         self.wait(f"{name} to listen", listening)
         return process
 
-    def pair(self, target, service="s", server=(), client=(), wrap=()):
-        return Pair(self, {service: target}, server, client, wrap).start()
+    def pair(self, target, service, server=(), client=(), wrap=(), listen=None):
+        """A server and a client of it, started; or, for the program `direct`, the service itself."""
+        return Pair(self, target, service, listen).start(server, client, wrap)
 
 
 def events(process, kind=None, **fields):
@@ -237,32 +238,24 @@ def events(process, kind=None, **fields):
 
 
 class Pair:
-    """A tunnel: `ports` has, for each service, where its users connect."""
-
-    def __init__(self, lab, routes, server=(), client=(), wrap=()):
-        self.lab, self.routes, self.extra, self.wrap = lab, routes, (list(server), list(client)), list(wrap)
+    def __init__(self, lab, target, service, listen):
+        self.lab, self.target, self.service = lab, target, service
         self.server = self.client = None
-        self.ports = {service: lab.port() for service in routes}
+        self.port, self.outer = lab.port(), lab.port()
+        self.listen = listen or f"{HOST}:{self.port}"
         self.admin = {"server": lab.port(), "client": lab.port()}
-        self.outer = lab.port()
 
-    @property
-    def port(self):
-        return next(iter(self.ports.values()))
-
-    def start(self):
+    def start(self, server, client, wrap):
         lab = self.lab
         if lab.program == "direct":
-            self.ports = {service: int(str(target).rsplit(":", 1)[1]) for service, target in self.routes.items()}
+            self.port = int(self.target.rsplit(":", 1)[1])
             return self
-        routes = [word for service, target in self.routes.items() for word in ("--route", f"{service}={target}")]
         lab.trust("peers", "alice")
+        common = lambda side: ["--log", "json", "--admin", f"{HOST}:{self.admin[side]}"]
         self.server = lab.tunnel("tunnel-server", ["server", "--listen", f"{HOST}:{self.outer}", "--identity", lab.key("bob"), "--trust", lab.dir / "peers",
-                                                   *routes, "--log", "json", "--admin", f"{HOST}:{self.admin['server']}", *self.extra[0]], wrap=self.wrap)
-        [(service, port)] = self.ports.items()
-        self.client = lab.tunnel("tunnel-client", ["client", "--listen", f"{HOST}:{port}", "--identity", lab.key("alice"), "--peer", lab.public("bob"),
-                                                   "--target", f"{HOST}:{self.outer}", "--service", service, "--log", "json",
-                                                   "--admin", f"{HOST}:{self.admin['client']}", *self.extra[1]], wrap=self.wrap)
+                                                   "--route", f"{self.service}={self.target}", *common("server"), *server], wrap=wrap)
+        self.client = lab.tunnel("tunnel-client", ["client", "--listen", self.listen, "--identity", lab.key("alice"), "--peer", lab.public("bob"),
+                                                   "--target", f"{HOST}:{self.outer}", "--service", self.service, *common("client"), *client], wrap=wrap)
         return self
 
     def processes(self):

@@ -22,19 +22,31 @@ http {{
         location /up/ {{ root {dir}/www; dav_methods PUT; create_full_put_path on; }}
         location /through/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_buffering off; }}
     }}
+    server {{ listen 127.0.0.1:{proxied} proxy_protocol; location / {{ return 200 "$proxy_protocol_addr:$proxy_protocol_port"; }} }}
 }}
 """
 
 
 def server(lab, megabytes):
-    www, port = lab.dir / "www", lab.port()
+    www, port, proxied = lab.dir / "www", lab.port(), lab.port()
     www.mkdir()
     (www / "small").write_text("small\n" * 100)
     common.random_file(www / "large", megabytes)
     config = lab.dir / "nginx.conf"
-    config.write_text(CONFIG.format(dir=lab.dir, port=port, user="user root;" if os.getuid() == 0 else ""))
+    config.write_text(CONFIG.format(dir=lab.dir, port=port, proxied=proxied, user="user root;" if os.getuid() == 0 else ""))
     lab.start("nginx", [common.program_path("nginx"), "-e", "stderr", "-p", lab.dir, "-c", config]).wait_port(port)
-    return port
+    return port, proxied
+
+
+def proxy_header(lab, port):
+    """nginx is told where the session comes from."""
+    for version in ("v1", "v2"):
+        pair = lab.pair(f"{common.HOST}:{port}", "web", server=["--proxy-out", version])
+        said = lab.run(["curl", "-sS", "--max-time", "10", f"http://{common.HOST}:{pair.port}/"]).decode()
+        real = lab.wait("the log", lambda: common.events(pair.server, "closed"))[0]["from"]
+        lab.check(f"--proxy-out {version} tells nginx the address", said == real, f"{said}, {real}")
+        for process in pair.processes():
+            process.kill()
 
 
 def wrk(lab, url, what, *options, seconds):
@@ -70,7 +82,8 @@ class Highest:
 
 def run(lab):
     megabytes, seconds = (30, 2) if lab.quick else (300, 5)
-    pair = lab.pair(f"{common.HOST}:{server(lab, megabytes)}", "web")
+    port, proxied = server(lab, megabytes)
+    pair = lab.pair(f"{common.HOST}:{port}", "web")
     url, large = f"http://{common.HOST}:{pair.port}", lab.dir / "www" / "large"
     curl = ["curl", "-sS", "--fail", "--max-time", "60"]
 
@@ -104,3 +117,5 @@ def run(lab):
     lab.check(f"the tunnel stays below {BOUND >> 20} MiB", all(size < BOUND for size in memory.bytes.values()), memory.text())
     lab.run([*curl, "-o", "/dev/null", f"{url}/small"])
     pair.healthy()
+    if lab.program != "direct":
+        proxy_header(lab, proxied)

@@ -16,7 +16,7 @@ ACCELERATED = ["--timeout", "3600", "--keepalive", "60", "--idle-timeout", str(I
 
 def server(lab):
     port = lab.port()
-    lab.start("redis-server", ["redis-server", "--port", port, "--bind", common.HOST, "--save", "", "--appendonly", "no", "--dir", lab.dir]).wait_port(port)
+    lab.start("redis-server", ["redis-server", "--port", port, "--bind", common.HOST, "--save", "", "--appendonly", "no", "--dir", lab.dir, "--unixsocket", lab.dir / "redis.sock"]).wait_port(port)
     return port
 
 
@@ -37,6 +37,33 @@ def large_value(lab, port, megabytes=10):
     lab.run(cli(port, "-x", "SET", "large"), stdin=value)
     back = lab.run(cli(port, "--raw", "GET", "large"))
     lab.check(f"{megabytes} MB come back as they went", hashlib.sha256(back.removesuffix(b"\n")).digest() == hashlib.sha256(value).digest())
+
+
+def unix_sockets(lab, path):
+    """Both plain ends are files."""
+    pair = lab.pair(f"unix:{path}", "redis", client=["--socket-mode", "660"], listen=f"unix:{lab.dir}/plain.sock")
+    lab.check("its mode is what was asked for", (lab.dir / "plain.sock").stat().st_mode & 0o777 == 0o660)
+    answer = lab.run(["redis-cli", "-s", lab.dir / "plain.sock", "ECHO", "hello"])
+    lab.check("between Unix sockets", answer == b"hello\n", answer.decode().strip())
+    lab.run(["redis-benchmark", "-s", lab.dir / "plain.sock", "-q", "-c", 20, "-n", 5000, "-t", "ping,set,get"])
+    lab.check("redis-benchmark between Unix sockets", not pair.bad_ends(), pair.bad_ends() or "")
+    for process in pair.processes():
+        process.signal(signal.SIGTERM)
+        lab.check(f"{process.name} leaves with code 0", process.ended() == 0)
+    lab.check("the socket file is gone with it", not (lab.dir / "plain.sock").exists())
+
+
+def ready_sessions(lab, port):
+    """New connections do not wait for handshakes; the service speaks second, so nothing may be lost or said too early."""
+    pair = lab.pair(f"{common.HOST}:{port}", "redis", client=["--spare", "4", "--spare-age", "1", "--eager"])
+    lab.wait("spare sessions", lambda: pair.metrics("client").get("countersign_spare_sessions") == 4)
+    benchmark(lab, pair.port, "new connections, spare sessions, eager", "-c", 10, "-k", 0, "-n", 500, "-t", "ping_mbulk,get")
+    time.sleep(2)
+    benchmark(lab, pair.port, "after the spare ones got too old", "-c", 10, "-k", 0, "-n", 100, "-t", "ping_mbulk")
+    lab.check("no session ended badly", not pair.bad_ends(), pair.bad_ends() or "")
+    for process in reversed(pair.processes()):
+        process.signal(signal.SIGTERM)
+        lab.check(f"{process.name} leaves with code 0", process.ended() == 0)
 
 
 def hours(lab, port):
@@ -81,4 +108,6 @@ def run(lab):
     for process in pair.processes():
         process.signal(signal.SIGTERM)
         lab.check(f"{process.name} leaves with code 0", process.ended() == 0)
+    unix_sockets(lab, lab.dir / "redis.sock")
+    ready_sessions(lab, port)
     hours(lab, port)
