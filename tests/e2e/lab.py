@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).parent
 HOST = "127.0.0.1"
 PATIENCE = 20
 PDEATHSIG = 1
-LOG_TAIL = 12_000
+LOG_TAIL = 6_000
 
 
 class Failure(Exception):
