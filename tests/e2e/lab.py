@@ -48,9 +48,8 @@ def children(pid):
 class Process:
     def __init__(self, lab, name, argv, env=None, user=None, cwd=None, stdin=subprocess.DEVNULL, pass_fds=(), preexec=None):
         self.lab, self.name, self.argv = lab, name, [str(a) for a in argv]
-        self.path = lab.dir / f"{name}.log"
-        self.log = self.path.open("ab")
-        self.offset = self.path.stat().st_size
+        self.path = lab.dir / f"{len(lab.processes)}-{name}.log"
+        self.log = self.path.open("wb")
         who = pwd.getpwnam(user) if user else None
         ids = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []} if who else {}
 
@@ -65,10 +64,7 @@ class Process:
         lab.processes.append(self)
 
     def text(self):
-        """What this process, not an earlier one of that name, has written."""
-        with self.path.open("rb") as log:
-            log.seek(self.offset)
-            return log.read().decode(errors="replace")
+        return self.path.read_text(errors="replace")
 
     def alive(self):
         return self.popen.poll() is None

@@ -15,7 +15,7 @@ import time
 sys.dont_write_bytecode = True
 import lab
 
-SCENARIOS = ["redis", "postgres", "nginx", "iperf3", "haproxy", "namespaces", "upgrade", "socks", "systemd"]
+SCENARIOS = ["redis", "postgres", "nginx", "iperf3", "haproxy", "namespaces", "upgrade", "socks", "systemd", "stopping"]
 WITHOUT_TUNNEL = {"redis", "postgres", "nginx", "iperf3"}
 BUDGET = 290
 
