@@ -1,7 +1,6 @@
 """HAProxy in TCP mode in front of two tunnel servers, one of which is killed, and one of which is asked to leave, under load."""
 import pathlib
 import signal
-import subprocess
 import time
 
 import lab as common

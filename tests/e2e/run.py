@@ -55,6 +55,8 @@ def main():
         except lab.Failure as failure:
             print(f"FAIL {name}: {failure}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
         checks, skipped = checks + place.checks, skipped + place.skipped
         place.note(f"{time.monotonic() - start:.1f} s")
     print(f"{checks} checks, {time.monotonic() - began:.0f} s, {len(skipped)} skipped")

@@ -1,5 +1,4 @@
 """As systemd starts it: with sockets, by name, and with somebody who waits to hear that it is ready."""
-import os
 import shutil
 import signal
 import socket
