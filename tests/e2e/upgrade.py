@@ -177,8 +177,57 @@ def reloads(lab, place):
     unharmed(lab, "the others end well", [others, new], benchmarks)
 
 
+def reconfigured(lab, place):
+    """Tunnels come, change and go with the file; sessions stay. What is broken changes nothing, in this process or a new one."""
+    users = common.Users(place.ports["alice"]["echo"], long=4, brief=2).settled(lab)
+    process, file, more = place.running["alice"], lab.dir / "alice.toml", lab.port()
+    before = file.read_text()
+
+    def write(text):
+        (lab.dir / ".alice.toml").write_text(text)
+        (lab.dir / ".alice.toml").replace(file)
+        process.signal(signal.SIGHUP)
+
+    added = before + f"""
+[[client]]
+name = "more"
+listen = "{common.HOST}:{more}"
+identity = "identity-alice"
+peer = "{lab.public('bob')}"
+target = "{common.HOST}:{place.outer}"
+service = "redis"
+"""
+    write(added)
+    lab.wait("the new tunnel", lambda: lab.run(["redis-cli", "-h", common.HOST, "-p", more, "PING"], fails=True).stdout == b"PONG\n")
+    lab.check("a tunnel that is added works")
+    write(added.replace('service = "echo"', 'service = "echo"\nsession-lifetime = 3000\nmax-sessions = 500'))
+    users.go_on(lab)
+    time.sleep(0.5)
+    users.go_on(lab)
+    unharmed(lab, "a tunnel that is changed loses nobody", [users])
+    write(before)
+    lab.wait("the tunnel that is gone to be gone", lambda: lab.run(["redis-cli", "-h", common.HOST, "-p", more, "PING"], fails=True).stdout != b"PONG\n")
+    lab.check("a tunnel that is removed listens no more")
+    write("[[client]]\nlisten = 7\n")
+    process.wait_for("a word about the broken file", "not reloaded", 5)
+    broken = lab.start("broken", [lab.program, "tunnel", "--config", "alice.toml"])
+    lab.check("a broken file: a new process refuses it", broken.ended(10) == 2, broken.text().strip().splitlines()[0])
+    (lab.dir / "bad-key.toml").write_text(before.replace("identity-alice", "identity-nobody"))
+    broken = lab.start("keyless", [lab.program, "tunnel", "--config", "bad-key.toml"])
+    lab.check("one that fails at its keys leaves the sockets with the old one", broken.ended(10) in (1, 2), broken.text().strip().splitlines()[0])
+    users.go_on(lab)
+    write(before)
+    users.go_on(lab)
+    users.stop()
+    unharmed(lab, "all that loses nobody", [users])
+    place.start("alice")
+    lab.check("after that a new process still takes over", process.ended(10) == 0)
+    lab.check("and answers", lab.run(["redis-cli", "-h", common.HOST, "-p", place.ports["alice"]["redis"], "PING"]) == b"PONG\n")
+
+
 def run(lab):
     place = Place(lab)
+    reconfigured(lab, place)
     takeovers(lab, place)
     reloads(lab, place)
     for process in place.running.values():
