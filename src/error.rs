@@ -534,6 +534,8 @@ impl fmt::Display for ReceivedAlert {
             Alert::NoCommonSuite => write!(f, "{who} has no cipher suite in common with this side")?,
             Alert::Refused => write!(f, "{who} refused this side's identity")?,
             Alert::BadRecord => write!(f, "{who} could not open what this side sealed: altered, or other context")?,
+            Alert::Timeout if !self.text.is_empty() => write!(f, "{who} gave up")?,
+            Alert::Timeout if self.authenticated => write!(f, "{who} gave up: nothing came for too long")?,
             Alert::Timeout => write!(f, "{who} gave up: the handshake took too long")?,
             Alert::Busy => write!(f, "{who} is busy: try again later")?,
             Alert::Internal => write!(f, "{who} failed")?,

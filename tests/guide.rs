@@ -4,12 +4,13 @@
 //! * A command has to end with 0, or with what a comment behind it says: `# exit 3`.
 //! * A block of `text` behind one of `sh` is what the block prints. `...` stands for anything within a line, and
 //!   alone in a line for any lines.
-//! * `countersign serve ... &` is left alone once it says "listening on". `grep` is repeated until it finds
+//! * `countersign serve ... &` and `countersign tunnel ... &` are left alone once they say that they listen. `grep` is repeated until it finds
 //!   something, as a person would do.
 //! * Ports of the form 70xx are replaced by free ones.
 #![allow(missing_docs)]
 #![cfg(unix)]
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -32,6 +33,12 @@ fn trust() {
 #[cfg(target_os = "linux")]
 fn fleet() {
     follow("fleet.md", include_str!("../docs/fleet.md"));
+}
+
+/// Needs python3 and curl: a service, and who uses it.
+#[test]
+fn operations() {
+    follow("operations.md", include_str!("../docs/operations.md"));
 }
 
 /// What can be checked of the files in contrib/ without the software that they are for: the syntax of scripts, that of YAML
@@ -58,12 +65,32 @@ fn contrib() {
         let checked = checked.expect("run");
         assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
     }
+    let tunnel = fs::read_to_string(root.join("systemd/tunnel.toml")).expect("tunnel.toml");
+    checked_configuration(&tunnel);
     let help = run(env!("CARGO_BIN_EXE_countersign"), &["serve", "--help"]).expect("help").stdout;
     let help = String::from_utf8(help).expect("text");
     let sidecar = fs::read_to_string(root.join("kubernetes/sidecar.yaml")).expect("sidecar");
     let options = sidecar.lines().filter_map(|line| line.trim().strip_prefix("- --")?.split('=').next());
     let missing: Vec<&str> = options.filter(|option| !help.contains(&format!("--{option} "))).collect();
     assert!(missing.is_empty() && files.len() > 5, "{missing:?}");
+}
+
+/// The example for systemd is a configuration, with files of our own in the place of those that it names.
+fn checked_configuration(tunnel: &str) {
+    let folder = TempDir::new().expect("folder");
+    let program = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_countersign")).args(args).current_dir(&folder).output().expect("run")
+    };
+    assert!(program(&["keygen", "--out", "identity"]).status.success());
+    fs::copy(folder.path().join("identity.pub"), folder.path().join("trust")).expect("trust");
+    let ours = tunnel
+        .replace("/run/credentials/countersign-tunnel.service/identity", "identity")
+        .replace("/etc/countersign/trust", "trust")
+        .replace("ssh-ed25519 AAAA...", "identity.pub");
+    fs::write(folder.path().join("tunnel.toml"), ours).expect("configuration");
+    let checked = program(&["tunnel", "--config", "tunnel.toml", "--check"]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("ok, 2 tunnels"), "{said}");
 }
 
 /// What stands between two fences.
@@ -182,10 +209,15 @@ fn with_free_ports(guide: &str) -> String {
     let next = || 20_000 + (std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
     let mut free = std::iter::repeat_with(|| u16::try_from(next()).expect("a port"))
         .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let mut ports = HashMap::new();
     for port in 7_000..7_100 {
-        let shown = format!(":{port}");
-        if guide.contains(&shown) {
-            guide = guide.replace(&shown, &format!(":{}", free.next().expect("a free port")));
+        // Behind a colon or a blank, and not within another number.
+        for before in [":", "http.server "] {
+            let shown = format!("{before}{port}");
+            if guide.contains(&shown) {
+                let port = ports.entry(port).or_insert_with(|| free.next().expect("a free port"));
+                guide = guide.replace(&shown, &format!("{before}{port}"));
+            }
         }
     }
     guide
@@ -248,11 +280,12 @@ impl Shell {
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
         let until = Instant::now() + PATIENCE;
         self.wait(until, command, |_| code.exists().then_some(()));
-        let serves = command.contains("countersign serve") && command.trim_end().ends_with('&');
+        let starts = ["countersign serve", "countersign tunnel"].iter().any(|start| command.contains(start));
+        let serves = starts && command.trim_end().ends_with('&');
         if serves {
             let log = command.rsplit_once("2>").and_then(|(_, rest)| rest.split_whitespace().next());
             let log = log.map_or(output.clone(), |log| self.folder.path().join(log));
-            self.wait(until, command, |_| read(&log).contains("listening on").then_some(()));
+            self.wait(until, command, |_| read(&log).contains("listening").then_some(()));
         }
         (read(&output), read(&code).trim().parse().expect("a code"))
     }
