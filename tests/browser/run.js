@@ -17,7 +17,7 @@ const HELP = `usage: run.js [--update] [--only WORD]     the page with fixed ans
                                          --why tells how much each part of a picture differs
        run.js --live URL [--picture FILE] [--seconds N]     a running tunnel's page: sessions and throughput have to show and move
 `;
-const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:";
+const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PAGE = path.join(HERE, '../../src/bin/countersign/tunnel/page');
 const REFERENCE = path.join(HERE, 'reference'), ACTUAL = path.join(HERE, 'actual');

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use countersign::identity::Name;
@@ -125,6 +126,7 @@ impl Prepared {
                     count: inner.spare,
                     age: inner.spare_age,
                     failures: inner.failures.clone(),
+                    failed: AtomicU32::new(0),
                 })),
                 _ => None,
             };

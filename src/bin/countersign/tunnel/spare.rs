@@ -1,7 +1,7 @@
 //! Sessions that are ready before anybody needs them. Each is held by a task of its own, which keeps it alive and sees its end.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use countersign::Stream;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::tunnel::book::Tunnel;
@@ -37,6 +37,8 @@ pub struct Supply {
     pub count: u16,
     pub age: Duration,
     pub failures: Arc<Failures>,
+    /// How many calls have failed since one went well.
+    pub failed: AtomicU32,
 }
 
 impl Spares {
@@ -76,9 +78,14 @@ impl Pool {
 
 impl Supply {
     async fn keep(self, pool: Arc<Pool>) {
-        let places = Arc::new(Semaphore::new(self.count.into()));
-        let mut pause = FIRST_PAUSE;
-        while let Ok(place) = places.clone().acquire_owned().await {
+        let supply = Arc::new(self);
+        let places = Arc::new(Semaphore::new(supply.count.into()));
+        let at_a_time = Arc::new(Semaphore::new(CALLS_AT_A_TIME));
+        // Ended with this: no call is made for nobody.
+        let mut calls = JoinSet::new();
+        while let (Ok(place), Ok(turn)) =
+            (places.clone().acquire_owned().await, at_a_time.clone().acquire_owned().await)
+        {
             let left = {
                 let mut ready = pool.ready();
                 ready.retain(|ask| !ask.is_closed());
@@ -88,20 +95,29 @@ impl Supply {
             if left > 0 {
                 sleep(AFTER_TAKING).await;
             }
-            let started = Instant::now();
-            match self.caller.call(&self.service).await {
-                Ok(stream) => {
-                    self.tunnel.shook_hands(started.elapsed());
-                    pause = FIRST_PAUSE;
-                    let (ask, asked) = oneshot::channel();
-                    pool.ready().push_back(ask);
-                    tokio::spawn(hold(stream, asked, self.age, self.tunnel.clone(), place));
-                }
-                Err(error) => {
-                    self.failures.of_client(&self.tunnel, "spare", &self.service, &error, started.elapsed());
-                    sleep(pause).await;
-                    pause = (2 * pause).min(LAST_PAUSE);
-                }
+            let (supply, pool) = (supply.clone(), pool.clone());
+            calls.spawn(async move {
+                supply.make(&pool, place).await;
+                drop(turn);
+            });
+            while calls.try_join_next().is_some() {}
+        }
+    }
+
+    async fn make(&self, pool: &Pool, place: OwnedSemaphorePermit) {
+        let started = Instant::now();
+        match self.caller.call(&self.service).await {
+            Ok(stream) => {
+                self.failed.store(0, Ordering::Relaxed);
+                self.tunnel.shook_hands(started.elapsed());
+                let (ask, asked) = oneshot::channel();
+                pool.ready().push_back(ask);
+                tokio::spawn(hold(stream, asked, self.age, self.tunnel.clone(), place));
+            }
+            Err(error) => {
+                self.failures.of_client(&self.tunnel, "spare", &self.service, &error, started.elapsed());
+                let failed = self.failed.fetch_add(1, Ordering::Relaxed).min(16);
+                sleep((FIRST_PAUSE * 2_u32.pow(failed)).min(LAST_PAUSE)).await;
             }
         }
     }
@@ -154,6 +170,8 @@ async fn close(mut stream: Stream<TcpStream>) {
 
 /// How long the keeper waits before it makes another one, while there are some.
 const AFTER_TAKING: Duration = Duration::from_millis(10);
+/// A network that is far away must not make them scarce.
+const CALLS_AT_A_TIME: usize = 4;
 /// How long the keeper waits after a call that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
