@@ -177,7 +177,7 @@ fn reload_loses_no_session() {
     let house = House::new();
     let ports = [free_port(), free_port(), free_port()];
     let service = echo().to_string();
-    let admin = format!("admin='127.0.0.1:0'\n");
+    let admin = "admin='127.0.0.1:0'\n";
     let mut server = configured(&house, &format!("{admin}{}", toml(&house, &service, &ports[..2])));
     let admin_address = server.address_of("side=admin");
     let connect = |port: u16| {
@@ -543,6 +543,19 @@ fn a_new_process_takes_over() {
     third.signal("TERM");
     assert_eq!(third.wait(), 0);
     assert!(!house.path("take.sock").exists() && !house.path("admin.sock").exists());
+
+    // One that drains gives nothing away, and is in nobody's way.
+    let mut draining = house.tunnel_server(&args);
+    let mut held = dial(&address);
+    round_trip(&mut held, b"x").expect("session");
+    draining.signal("TERM");
+    draining.line("draining ");
+    let mut beside = house.tunnel_server(&args);
+    round_trip(&mut held, b"still").expect("the session of the old one");
+    round_trip(&mut dial(&address), b"x").expect("the new one serves");
+    drop((held, draining));
+    beside.signal("TERM");
+    assert_eq!(beside.wait(), 0);
 
     // One that wants to take over and fails leaves the old one as it is.
     let mut old = house.tunnel_server(&args);

@@ -20,6 +20,10 @@ pub fn prepare(command: &str, stream: &Stream<TcpStream>, from: &str) -> Command
         .env("COUNTERSIGN_SERVICE", stream.service())
         .env("COUNTERSIGN_SESSION", stream.session_id().to_string())
         .env("COUNTERSIGN_ADDRESS", from)
+        // What systemd said to us is not for it.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("LISTEN_FDNAMES")
+        .env_remove("WATCHDOG_USEC")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

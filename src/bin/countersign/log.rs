@@ -43,10 +43,12 @@ impl Event {
         Event { text: kind.to_string(), json }
     }
 
-    /// A value without blanks, which stands as it is.
+    /// A value that rarely has blanks or anything else that has to be quoted.
     pub fn word(self, name: &str, value: impl Display) -> Self {
         let value = value.to_string();
-        self.shown(name, &value).only_json(name, Value::String(value))
+        let plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+        let event = if plain { self.shown(name, &value) } else { self.shown(name, format_args!("{value:?}")) };
+        event.only_json(name, Value::String(value))
     }
 
     /// A value that is quoted in text.

@@ -306,16 +306,16 @@ impl Tunnel {
     }
 
     /// Enters a session, unless there are too many.
-    pub fn begin(self: &Arc<Self>, book: &Arc<Book>, most: Most, facts: Facts) -> Result<Entry, (Facts, String)> {
+    pub fn begin(self: &Arc<Self>, book: &Arc<Book>, most: Most, facts: Facts) -> Result<Entry, Box<(Facts, String)>> {
         let bound = u64::try_from(most.sessions).unwrap_or(u64::MAX);
         {
             let mut peers = lock(&self.peers);
             let theirs = peers.entry(*facts.peer.public_key()).or_default();
             if most.of_peer > 0 && *theirs >= most.of_peer {
-                return Err((facts, full_of_peer(most.of_peer)));
+                return Err(Box::new((facts, full_of_peer(most.of_peer))));
             }
             if self.live.load(Ordering::Relaxed) >= bound {
-                return Err((facts, full(most.sessions)));
+                return Err(Box::new((facts, full(most.sessions))));
             }
             // Under the lock, so that the bound is never passed.
             *theirs += 1;

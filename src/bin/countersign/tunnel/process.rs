@@ -71,7 +71,7 @@ struct Ready {
 }
 
 enum ReadyEnd {
-    Server(server::Prepared),
+    Server(Box<server::Prepared>),
     Client(client::Prepared),
 }
 
@@ -85,7 +85,8 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let mut changed = file.as_deref().map(watch_file).transpose()?;
 
     let taken = plan.process.takeover.as_deref().map(takeover::take).transpose()?.flatten();
-    let (sockets, predecessor) = taken.map_or_else(|| (BTreeMap::new(), None), |(sockets, old)| (sockets, Some(old)));
+    let (sockets, predecessor) =
+        taken.map_or_else(|| (BTreeMap::new(), None), |taken| (taken.sockets, Some(taken.from)));
     let mut process = Process::new(plan.process, file, Sockets::new(inherited, sockets));
     process.apply(plan.entries).await?;
     let admin = process.admin().await?;
@@ -119,9 +120,13 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         }
     }
     manager.stopping();
+    // Whoever wants to take over from now on finds nobody, and ports that are free.
+    let heir = heir.map(|(heir, _)| heir);
     if handed_over {
-        heir.into_iter().for_each(|(heir, _)| heir.leave());
+        heir.into_iter().for_each(Heir::leave);
         admin.into_iter().for_each(|admin| admin.abort());
+    } else {
+        drop(heir);
     }
     process.drain(handed_over, stop).await;
     Ok(0)
@@ -166,7 +171,7 @@ impl Process {
             let (end, watched) = match end {
                 End::Server(args) => {
                     let (ready, watched) = server::prepare(*args, &name.0, &self.shared)?;
-                    (ReadyEnd::Server(ready), watched)
+                    (ReadyEnd::Server(Box::new(ready)), watched)
                 }
                 End::Client(args) => {
                     let (ready, watched) = client::prepare(*args, &name.0, &self.shared)?;
@@ -190,7 +195,7 @@ impl Process {
         let mut started = Vec::new();
         for (ready, socket) in ready.into_iter().zip(sockets) {
             let address = ready.listen.clone();
-            match ready.start(socket) {
+            match ready.start(socket, &self.shared.book) {
                 Ok(running) => started.push(running),
                 Err(error) => {
                     started.iter().for_each(Running::stop);
@@ -339,8 +344,8 @@ impl Process {
 }
 
 impl Ready {
-    fn start(self, socket: Socket) -> io::Result<Running> {
-        let Ready { said, key, name, watched, listen, end, .. } = self;
+    fn start(self, socket: Socket, book: &Book) -> io::Result<Running> {
+        let Ready { said, key, name, watched, end, .. } = self;
         let door = socket.door()?;
         let address = door.address();
         let stop = match (end, door) {
@@ -358,7 +363,8 @@ impl Ready {
                 Stop::Client(stop)
             }
         };
-        let _ = listen;
+        // With port 0 or a socket of systemd's only now it is known.
+        book.tunnel(&name.0, name.1, &address);
         Event::new("listening")
             .saying(format!("on {address}"))
             .only_json("address", address.into())
@@ -400,7 +406,10 @@ impl Socket {
 fn watch_file(file: &Path) -> Result<(Reload<()>, mpsc::Receiver<()>), Report> {
     let (tell, changed) = mpsc::channel(1);
     let path = file.to_path_buf();
-    let load = move || Ok(drop(Plan::read(&path).map_err(|report| report.to_string())?));
+    let load = move || match Plan::read(&path) {
+        Ok(_) => Ok(()),
+        Err(report) => Err(report.to_string().into()),
+    };
     // Also what is broken is tried, to be counted and said.
     let observer = move |_: &ReloadEvent| {
         let _ = tell.try_send(());

@@ -128,7 +128,8 @@ impl Inner {
         let Some(target) = self.routes.get(stream.service()) else { return };
         let facts = facts(&stream, address.to_string(), target.to_string());
         match self.tunnel.begin(&self.book, self.most, facts) {
-            Err((facts, bound)) => {
+            Err(refused) => {
+                let (facts, bound) = *refused;
                 let end = End::new("busy", bound);
                 log_refused(&facts, &self.tunnel, &end);
                 Box::pin(break_off(stream, Alert::Busy, &end.text)).await;

@@ -1,5 +1,6 @@
 //! One session of a tunnel, at either end: from the moment when both sides of it are there to the line in the log.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::log::Event;
 use crate::tunnel::args::SessionArgs;
-use crate::tunnel::book::{Entry, Facts, Session, Side};
+use crate::tunnel::book::{Entry, Facts, Session, Side, Traffic, Tunnel};
 use crate::tunnel::carry::{Broken, carry};
 use crate::tunnel::causes;
 use crate::tunnel::plain::Plain;
@@ -23,8 +24,8 @@ use crate::tunnel::plain::Plain;
 #[derive(Clone, Debug)]
 pub struct Bounds {
     pub buffer: usize,
-    pub idle: Duration,
-    pub lifetime: Duration,
+    pub idle: Option<Duration>,
+    pub lifetime: Option<Duration>,
 }
 
 /// How far the process has come.
@@ -51,8 +52,7 @@ pub struct End {
 
 impl Bounds {
     pub fn new(args: &SessionArgs) -> Self {
-        // Zero is none: so late that it never comes.
-        let limit = |seconds| if seconds == 0 { FOREVER } else { Duration::from_secs(seconds) };
+        let limit = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         Bounds {
             buffer: usize::try_from(args.buffer).unwrap_or(1 << 16),
             idle: limit(args.session_idle),
@@ -96,11 +96,11 @@ pub async fn run(
                 (Alert::Internal, End::new("reset", format!("the {side} broke off: {error}")))
             }
         },
-        () = traffic.until_idle(bounds.idle) => {
-            (Alert::Timeout, End::new("idle", format!("no data for {} s", bounds.idle.as_secs())))
+        idle = until_idle(traffic, bounds.idle) => {
+            (Alert::Timeout, End::new("idle", format!("no data for {} s", idle.as_secs())))
         }
-        () = sleep(bounds.lifetime) => {
-            (Alert::Timeout, End::new("lifetime", format!("it was {} s old", bounds.lifetime.as_secs())))
+        age = until_old(bounds.lifetime) => {
+            (Alert::Timeout, End::new("lifetime", format!("it was {} s old", age.as_secs())))
         }
         () = ending(stage) => {
             (Alert::ShuttingDown, End::new("stopped", "this side stops"))
@@ -111,6 +111,19 @@ pub async fn run(
     // Apart from the session's own memory, of which it is rarely a part.
     Box::pin(break_off(stream, alert, &end.text)).await;
     end
+}
+
+/// Returns the limit once it is met; never without one.
+async fn until_idle(traffic: &Traffic, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else { return pending().await };
+    traffic.until_idle(limit).await;
+    limit
+}
+
+async fn until_old(limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else { return pending().await };
+    sleep(limit).await;
+    limit
 }
 
 /// Both directions have ended; a command has to end as well.
@@ -184,7 +197,7 @@ pub fn log_end(session: &Arc<Session>, end: &End) {
 }
 
 /// A session that was refused when it was there already.
-pub fn log_refused(facts: &Facts, tunnel: &crate::tunnel::book::Tunnel, end: &End) {
+pub fn log_refused(facts: &Facts, tunnel: &Tunnel, end: &End) {
     tunnel.ended.add(end.cause);
     closed(facts, &tunnel.name, tunnel.side).word("cause", end.cause).text("reason", &end.text).write();
 }
@@ -204,7 +217,6 @@ fn closed(facts: &Facts, tunnel: &str, side: Side) -> Event {
         .word("to", to)
 }
 
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 /// How long the peer gets to read why.
 const TELL: Duration = Duration::from_secs(1);
 const MOST_DISCARDED: usize = 1 << 20;

@@ -83,7 +83,7 @@ impl Sockets {
         }
         if address == "systemd" || address.starts_with("systemd:") {
             let name = address.strip_prefix("systemd:");
-            return Ok(Open { socket: self.from_systemd(address, name)?, path: None });
+            return Ok(Open { socket: self.passed_by_systemd(address, name)?, path: None });
         }
         let socket = match &path {
             Some(path) => Socket::Unix(bind_unix(path, mode).map_err(failed)?),
@@ -92,7 +92,7 @@ impl Sockets {
         Ok(Open { socket, path })
     }
 
-    fn from_systemd(&mut self, address: &str, name: Option<&str>) -> Result<Socket, Report> {
+    fn passed_by_systemd(&mut self, address: &str, name: Option<&str>) -> Result<Socket, Report> {
         let given = &mut self.inherited.0;
         let found = given.iter().position(|(given, _)| name.is_none_or(|name| name == given));
         match found {

@@ -20,6 +20,13 @@ use crate::log;
 use crate::report::Report;
 use crate::tunnel::sockets::{Socket, bind_unix};
 
+/// The sockets of the process that is to be replaced, by their names.
+#[derive(Debug)]
+pub struct Taken {
+    pub sockets: BTreeMap<String, Socket>,
+    pub from: Predecessor,
+}
+
 /// The process that is to be replaced: it goes on until it is released.
 #[derive(Debug)]
 pub struct Predecessor(UnixStream);
@@ -32,7 +39,7 @@ pub struct Heir(Option<PathBuf>);
 pub struct Asked(UnixStream);
 
 /// Asks the process at this path for its sockets, if there is one.
-pub fn take(path: &Path) -> Result<Option<(BTreeMap<String, Socket>, Predecessor)>, Report> {
+pub fn take(path: &Path) -> Result<Option<Taken>, Report> {
     let failed = |error: io::Error| Report::io(format!("can't take over from {}", path.display()), &error);
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -40,11 +47,12 @@ pub fn take(path: &Path) -> Result<Option<(BTreeMap<String, Socket>, Predecessor
         Err(error) => return Err(failed(error)),
     };
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    // One that is about to end gives nothing.
     let sockets = receive(&stream).map_err(failed)?;
-    Ok(Some((sockets, Predecessor(stream))))
+    Ok(sockets.map(|sockets| Taken { sockets, from: Predecessor(stream) }))
 }
 
-fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
+fn receive(stream: &UnixStream) -> io::Result<Option<BTreeMap<String, Socket>>> {
     let mut bytes = vec![0; MAX_NAMES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -56,6 +64,9 @@ fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
             _ => Vec::new(),
         })
         .collect();
+    if message.bytes == 0 {
+        return Ok(None);
+    }
     let unclear = || io::Error::new(ErrorKind::InvalidData, "what came are not the sockets of a tunnel");
     let text = std::str::from_utf8(bytes.get(..message.bytes).unwrap_or_default()).map_err(|_| unclear())?;
     let names: Vec<&str> =
@@ -64,7 +75,8 @@ fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Socket>> {
         return Err(unclear());
     }
     let sockets = names.into_iter().zip(descriptors);
-    sockets.map(|(name, descriptor)| Ok((name.to_string(), Socket::from_descriptor(descriptor)?))).collect()
+    let named = |(name, descriptor): (&str, _)| Ok((name.to_string(), Socket::from_descriptor(descriptor)?));
+    sockets.map(named).collect::<io::Result<_>>().map(Some)
 }
 
 impl Predecessor {
