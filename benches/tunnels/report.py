@@ -21,6 +21,8 @@ TABLES = [
 def tables(samples, systems, missing):
     """`samples`: {system: {number: [one of each round, or None]}}; `missing`: {system: why}."""
     for title, text, columns in TABLES:
+        if not any(key in numbers for numbers in samples.values() for key, _, _ in columns):
+            continue
         yield f"### {title}\n\n{text}\n\n| system | {' | '.join(label for _, label, _ in columns)} |\n|{'---|' * (len(columns) + 1)}\n"
         for name in systems:
             cells = [_cell(samples, name, key, digits) for key, _, digits in columns]

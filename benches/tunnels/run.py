@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import sys
 import tempfile
 
@@ -24,30 +25,37 @@ SPARE = {measures.connections, measures.opening, measures.memory}
 
 def main():
     options = arguments()
-    sizes, rounds = (measures.QUICK, 1) if options.quick else (measures.FULL, options.rounds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
+    sizes, rounds = (measures.QUICK, options.rounds or 1) if options.quick else (measures.FULL, options.rounds or 5)
     with tempfile.TemporaryDirectory(prefix="tunnels-") as folder:
         folder = pathlib.Path(folder)
-        about = {"command": shlex.join(["run.py", pathlib.Path(options.program).name, *sys.argv[2:]]), "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-                 "machine": machine(), "network": net.private(), "files": process.many_files(), "rounds": rounds, "load": [load()]}
+        about = {"command": command(), "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+                 "machine": machine(), "network": net.private(), "files": process.many_files(), "quick": options.quick, "rounds": 0, "load": [load()]}
         targets = Targets(folder)
         try:
             bench = Bench(systems.all_of(pathlib.Path(options.program).resolve(), folder), targets, sizes, options)
             bench.prepare()
             for number in range(rounds):
                 bench.round(number)
-                about["load"].append(load())
+                about |= {"rounds": number + 1, "load": [*about["load"], load()]}
+                write(options.out, about, bench)
             bench.hold()
         finally:
             targets.stop()
-    about["versions"], about["notes"] = bench.versions, {system.name: system.note for system in bench.ready}
-    text = "".join(page(about, bench))
-    print(text, end="")
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        whole = about | {"missing": bench.missing, "failures": bench.failures, "samples": bench.samples, "held": bench.held}
-        (options.out / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
-        (options.out / "results.md").write_text(text)
+    print(write(options.out, about, bench), end="")
     return 1 if bench.failures else 0
+
+
+def write(folder, about, bench):
+    """After each round, so that a run that is ended early has measured something."""
+    about |= {"versions": bench.versions, "notes": {system.name: system.note for system in bench.ready}}
+    text = "".join(page(about, bench))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = about | {"missing": bench.missing, "failures": bench.failures, "samples": bench.samples, "held": bench.held}
+        (folder / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
+        (folder / "results.md").write_text(text)
+    return text
 
 
 class Bench:
@@ -109,7 +117,7 @@ def turned(some, number):
 
 
 def page(about, bench):
-    machine_, kind = about["machine"], "A quick run, only to see that it works. " if about["rounds"] < 3 else ""
+    machine_, kind = about["machine"], "A quick run, only to see that it works. " if about["quick"] else ""
     yield f"{kind}{machine_['cpu']}, {machine_['cores']} cores, {machine_['system']}. {about['date']}, load average {about['load'][0]} before and {about['load'][-1]} after. "
     yield f"`{about['command']}`; {about['network']}.\n\n"
     yield f"Medians of {about['rounds']} round{'s' * (about['rounds'] > 1)}, ± half the distance between the quartiles; in parentheses the ratio to `{report.OURS}`, formed within a round. "
@@ -126,6 +134,11 @@ def page(about, bench):
         yield f"\n**Failed:** {failure}\n"
 
 
+def command():
+    """How we were called, without anybody's folders."""
+    return shlex.join(["run.py", *(pathlib.Path(word).name if "/" in word else word for word in sys.argv[1:])])
+
+
 def machine():
     cpu = next((line.partition(":")[2].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown CPU")
     return {"cpu": cpu, "cores": os.cpu_count(), "system": f"{os.uname().sysname} {os.uname().release}"}
@@ -139,7 +152,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", help="the `countersign` that is measured")
     parser.add_argument("--quick", action="store_true", help="a little of everything, to see that it works")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5, with --quick 1")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="writes results.json and results.md there")
     parser.add_argument("--only", action="append", metavar="SYSTEM", help="may be repeated")
     parser.add_argument("--measure", action="append", metavar="NAME", help="may be repeated: " + ", ".join(measure.__name__ for measure in MEASURES))
