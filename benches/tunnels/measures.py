@@ -12,7 +12,7 @@ import time
 import types
 
 FULL = types.SimpleNamespace(seconds=4, wrk_seconds=5, echoes=20_000, requests=100_000, opened=200, idle=500, many=(1000, 5000))
-QUICK = types.SimpleNamespace(seconds=1, wrk_seconds=1, echoes=1_000, requests=3_000, opened=20, idle=50, many=(100,))
+QUICK = types.SimpleNamespace(seconds=1, wrk_seconds=1, echoes=1_000, requests=10_000, opened=20, idle=50, many=(100,))
 CONNECTIONS, CONCURRENCY, PING, PONG = 50, 32, b"PING\r\n", b"+PONG\r\n"
 
 
