@@ -11,7 +11,7 @@ import subprocess
 import time
 import types
 
-FULL = types.SimpleNamespace(seconds=4, wrk_seconds=5, echoes=20_000, requests=100_000, opened=200, idle=500, many=(1000, 5000))
+FULL = types.SimpleNamespace(seconds=2, wrk_seconds=3, echoes=15_000, requests=60_000, opened=150, idle=500, many=(1000, 5000))
 QUICK = types.SimpleNamespace(seconds=1, wrk_seconds=1, echoes=1_000, requests=10_000, opened=20, idle=50, many=(100,))
 CONNECTIONS, CONCURRENCY, PING, PONG = 50, 32, b"PING\r\n", b"+PONG\r\n"
 

@@ -118,7 +118,7 @@ def turned(some, number):
 
 def page(about, bench):
     machine_, kind = about["machine"], "A quick run, only to see that it works. " if about["quick"] else ""
-    yield f"{kind}{machine_['cpu']}, {machine_['cores']} cores, {machine_['system']}. {about['date']}, load average {about['load'][0]} before and {about['load'][-1]} after. "
+    yield f"# Results\n\n{kind}{machine_['cpu']}, {machine_['cores']} cores, {machine_['system']}. {about['date']}, load average {about['load'][0]} before and {about['load'][-1]} after. "
     yield f"`{about['command']}`; {about['network']}.\n\n"
     yield f"Medians of {about['rounds']} round{'s' * (about['rounds'] > 1)}, ± half the distance between the quartiles; in parentheses the ratio to `{report.OURS}`, formed within a round. "
     yield "Empty: not measured there.\n\n"
