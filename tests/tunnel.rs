@@ -396,6 +396,22 @@ fn unix_sockets() {
     stream.read_to_string(&mut back).expect("read");
     assert_eq!(back, "hello");
     assert!(value(&client.line("closed "), "from").starts_with("unix:uid="));
+    // A file that is no socket is somebody's: it stays.
+    let output = house.run(&[
+        "tunnel",
+        "client",
+        "--identity",
+        "alice.key",
+        "--peer",
+        "bob.key.pub",
+        "--target",
+        "127.0.0.1:1",
+        "--service",
+        "it",
+        "--listen",
+        "unix:trust",
+    ]);
+    assert!(cmd::text(&output.stderr).contains("not a socket") && house.path("trust").exists(), "{output:?}");
     // What a process that was killed left behind is in nobody's way, and gone after a proper end.
     client.child.kill().expect("kill");
     client.wait();
@@ -464,6 +480,7 @@ fn services_by_name() {
     assert_eq!(reply[1], 0);
     assert!(is_reset(&stream.read(&mut [0; 8]).expect_err("a reset")));
     assert_eq!(value(&server.line("cause=unreachable"), "service"), "down");
+    assert_eq!(value(&client.line("cause=unreachable"), "service"), "down");
     // Other protocols, and clients that insist on a password.
     let mut stream = dial(&address);
     stream.write_all(b"GET http://one/ HTTP/1.1\r\n\r\n").expect("write");
@@ -619,7 +636,9 @@ fn mistakes() {
     let target = server.address();
     let mut stranger = house.tunnel_client(&target, &["--service", "it", "--identity", "eve.key"]);
     assert!(dial(&stranger.address()).read(&mut [0; 8]).is_err());
-    assert_eq!(value(&stranger.line("refused "), "cause"), "not_trusted");
+    let line = stranger.line("refused ");
+    assert_eq!((value(&line, "cause"), value(&line, "to")), ("not_trusted", &*target));
+    assert!(line.contains("have this line added to the trust file there: ssh-ed25519 "), "{line}");
     let line = server.line("refused ");
     assert!(line.contains("to let it in, add this line to the trust file: ssh-ed25519 "), "{line}");
     let mut misled = house.tunnel_client(&target, &["--service", "it", "--peer", "eve.key.pub"]);
@@ -629,6 +648,8 @@ fn mistakes() {
     let mut other = house.tunnel_client(&target, &["--service", "that"]);
     assert!(dial(&other.address()).read(&mut [0; 8]).is_err());
     assert_eq!(value(&other.line("refused "), "cause"), "service_unavailable");
+    let line = server.line("service=\"that\"");
+    assert!(value(&line, "reason").starts_with("there is no route for the service"), "{line}");
     // Something else calls.
     let mut browser = dial(&target);
     browser.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");

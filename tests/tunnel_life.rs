@@ -103,7 +103,7 @@ fn every_flag_is_a_key() {
             }
         }
         let (code, said) = checked(&house, &format!("{top}{table}"));
-        assert_eq!((code, said.contains("ok, 1 tunnels")), (0, true), "{said}");
+        assert_eq!((code, said.contains("ok, 1 tunnel")), (0, true), "{said}");
     }
     // With a CA, and SOCKS.
     assert!(house.run(&["ca", "init", "ca", "--name", "test"]).status.success());
@@ -134,18 +134,29 @@ fn every_flag_is_a_key() {
 fn broken_configurations() {
     let house = House::new();
     let server = "[[server]]\nlisten='127.0.0.1:0'\nidentity='bob.key'\ntrust='trust'\nroute={it='127.0.0.1:1'}\n";
+    let client =
+        "[[client]]\nlisten='unix:x'\nidentity='bob.key'\npeer='alice.key.pub'\ntarget='127.0.0.1:1'\nservice='x'\n";
     for (file, place, expected) in [
         ("[[server]\n".to_string(), "check.toml", "TOML"),
         (String::new(), "check.toml", "no tunnel in it"),
-        (format!("{server}rout='x'\n"), "[[server]] number 1", "--rout"),
-        (format!("admn='x'\n{server}"), "at the top", "--admn"),
+        (format!("{server}rout='x'\n"), "[[server]] number 1", "'rout'"),
+        (format!("admn='x'\n{server}"), "at the top", "'admn'"),
         (server.replace("'bob.key'", "'nobody.key'"), "nobody.key", "No such file"),
         (server.replace("trust='trust'\n", ""), "[[server]] number 1", "--trust"),
-        (format!("{server}{server}").replacen("it=", "other=", 1), "two server tunnels", "--name"),
+        (format!("{server}{server}").replacen("it=", "other=", 1), "two server tunnels", "another `name`"),
         (format!("{server}max-sessions='many'\n"), "[[server]] number 1", "invalid"),
         (format!("{server}name=1.5\n"), "name", "neither text nor a whole number"),
         ("server='x'\n".to_string(), "check.toml", "[[server]]"),
         (server.replace("it='127.0.0.1:1'", "it='nowhere'"), "[[server]] number 1", "HOST:PORT"),
+        (server.replace("'127.0.0.1:0'", "'7000'"), "7000", "HOST:PORT"),
+        (format!("admin='0.0.0.0:1'\n{server}"), "0.0.0.0:1", "not a loopback address"),
+        (
+            format!("{}{}", server.replace(":0'", ":7'"), server.replace(":0'", ":7'\nname='b'")),
+            "127.0.0.1:7",
+            "two tunnels can't listen there",
+        ),
+        (format!("{client}socket-mode=0o660\n"), "[[client]] number 1", "is a text"),
+        (client.replace("service='x'", "service='we b'"), "[[client]] number 1", "visible ASCII"),
     ] {
         let (code, said) = checked(&house, &file);
         assert!(code != 0 && said.contains(place) && (said.contains(expected) || expected == "TOML"), "{file}\n{said}");

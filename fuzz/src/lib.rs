@@ -15,6 +15,8 @@ mod messages;
 mod middle;
 mod pairs;
 pub mod parties;
+#[cfg(feature = "proxy-protocol")]
+mod proxies;
 mod reader;
 mod rules;
 mod sessions;
@@ -30,6 +32,8 @@ pub use machines::{initiator_feed, responder_feed};
 pub use messages::cursor_message;
 pub use middle::man_in_middle;
 pub use pairs::rekey_pair;
+#[cfg(feature = "proxy-protocol")]
+pub use proxies::proxy_header;
 pub use sessions::session_ops;
 pub use streams::stream_schedule;
 
@@ -40,8 +44,12 @@ pub type Property = fn(&[u8]);
 #[cfg(not(feature = "x509"))]
 pub fn certificate_chain(_: &[u8]) {}
 
+/// A build without PROXY headers reads none.
+#[cfg(not(feature = "proxy-protocol"))]
+pub fn proxy_header(_: &[u8]) {}
+
 /// Every target by its name, which is also the name of its corpus.
-pub const TARGETS: [(&str, Property); 14] = [
+pub const TARGETS: [(&str, Property); 15] = [
     ("certificate_chain", certificate_chain),
     ("cursor_message", cursor_message),
     ("frame_chunks", frame_chunks),
@@ -51,6 +59,7 @@ pub const TARGETS: [(&str, Property); 14] = [
     ("known_peers", known_peers),
     ("man_in_middle", man_in_middle),
     ("match_lists", match_lists),
+    ("proxy_header", proxy_header),
     ("rekey_pair", rekey_pair),
     ("responder_feed", responder_feed),
     ("session_ops", session_ops),

@@ -75,9 +75,9 @@ fn render(listener: &Listener, sessions: &Sessions, watched: &[Watched]) -> Stri
 
 /// What there is to say of watched files.
 pub fn reloads(text: &mut Exposition, files: &[(Vec<(&str, &str)>, ReloadStats)]) {
-    text.family("countersign_reloads_total", "counter", "");
+    text.family("countersign_reloads_total", "counter", "How often changed files were loaded");
     files.iter().for_each(|(labels, stats)| text.value(labels, stats.reloads));
-    text.family("countersign_reload_failures_total", "counter", "");
+    text.family("countersign_reload_failures_total", "counter", "How often changed files could not be loaded");
     files.iter().for_each(|(labels, stats)| text.value(labels, stats.failures));
     text.family("countersign_reload_failing", "gauge", "1 while the files that are there can't be used");
     files.iter().for_each(|(labels, stats)| text.value(labels, u8::from(stats.failing.is_some())));

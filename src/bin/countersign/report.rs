@@ -74,6 +74,11 @@ impl Report {
         Report { side, ..Self::new(code, format!("the session failed: {error}"), hint) }
     }
 
+    /// The same with the place where it happened.
+    pub fn within(self, place: &str) -> Self {
+        if place.is_empty() { self } else { Report { message: format!("{place}: {}", self.message), ..self } }
+    }
+
     /// The same with something else to try.
     pub fn with_hint(self, hint: &'static str) -> Self {
         Report { hint: Some(hint), ..self }

@@ -22,10 +22,12 @@ use crate::tunnel::client::Door;
 use crate::tunnel::metrics;
 use crate::tunnel::plain::Plain;
 use crate::tunnel::session::Stage;
+use crate::tunnel::sockets::check_listen;
 
 /// Refuses addresses that others can reach: who is there sees who talks to whom.
 pub async fn check_address(address: &str) -> Result<(), Report> {
-    if address.starts_with("unix:") {
+    check_listen(address).map_err(|report| report.within("--admin"))?;
+    if address.starts_with("unix:") || address.starts_with("systemd") {
         return Ok(());
     }
     let found = lookup_host(address).await.map_err(|error| Report::usage(format!("--admin {address}: {error}")))?;
@@ -63,8 +65,10 @@ async fn listen(door: Door, book: Arc<Book>, stage: watch::Receiver<Stage>) {
 }
 
 async fn answer_all(plain: Plain, book: Arc<Book>, stage: watch::Receiver<Stage>) {
+    // No page in a browser can reach a Unix socket.
+    let any_host = matches!(plain, Plain::Unix(_));
     let service = service_fn(move |request| {
-        let response = answer(&request, &book, *stage.borrow() != Stage::Running);
+        let response = answer(&request, any_host, &book, *stage.borrow() != Stage::Running);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
@@ -72,10 +76,10 @@ async fn answer_all(plain: Plain, book: Arc<Book>, stage: watch::Receiver<Stage>
     let _ = server.serve_connection(TokioIo::new(plain), service).await;
 }
 
-fn answer(request: &Request<Incoming>, book: &Book, draining: bool) -> Response<Full<Bytes>> {
-    if !is_local(request) {
+fn answer(request: &Request<Incoming>, any_host: bool, book: &Book, draining: bool) -> Response<Full<Bytes>> {
+    if !any_host && !is_local(request) {
         // A page of somebody else whose name was made to lead here.
-        return say(StatusCode::MISDIRECTED_REQUEST, TEXT, "this is not the host that you are looking for\n");
+        return say(StatusCode::MISDIRECTED_REQUEST, TEXT, "the Host has to be localhost or an address\n");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return say(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n");

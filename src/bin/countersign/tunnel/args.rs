@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::args::{CertArgs, SelfArgs, YEAR, parse_buffer};
-use crate::tunnel::target::Route;
+use crate::tunnel::target::{Route, parse_service};
 
 /// Put mutual authentication in front of TCP services that have none: `tunnel server` beside the service, `tunnel client` beside who uses it.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub struct TunnelArgs {
     pub end: Option<TunnelEnd>,
     /// Run all tunnels of a TOML file: tables [[server]] and [[client]], whose keys are the flags without `--`; --admin, --log, --drain and
     /// --takeover are keys at the top.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Read the file and everything that it names, say what is wrong, and exit.
     #[arg(long)]
@@ -136,7 +136,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ADDR")]
     pub target: String,
     /// The service that we want.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_service)]
     pub service: Option<String>,
     /// Speak SOCKS5 to who connects: the host name that is asked for is the service; its port does not matter. Addresses are refused.
     #[arg(long)]
@@ -161,7 +161,7 @@ pub struct SessionArgs {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Bound on sessions at a time; above it new ones are refused as `busy`.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count)]
     pub max_sessions: usize,
     /// End a session in which no data went either way for so long; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=YEAR))]
@@ -182,6 +182,11 @@ pub struct SessionArgs {
 pub enum ProxyVersion {
     V1,
     V2,
+}
+
+/// At least one.
+fn parse_count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a number, at least 1".to_string())
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {

@@ -19,7 +19,7 @@ use crate::connect::{Callee, check_address};
 use crate::report::Report;
 use crate::tunnel::args::ClientArgs;
 use crate::tunnel::book::{Book, Most, Side, Tunnel};
-use crate::tunnel::failures::Failures;
+use crate::tunnel::failures::{Call, Failures};
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
 use crate::tunnel::server::is_in;
@@ -98,6 +98,11 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
 }
 
 impl Caller {
+    /// For the log.
+    pub fn describe<'a>(&'a self, from: &'a str, service: &'a str) -> Call<'a> {
+        Call { from, to: &self.target, service, own: self.config.public_key() }
+    }
+
     pub async fn call(&self, service: &str) -> Result<Stream<TcpStream>, ConnectError> {
         let mut call = self.config.connect(self.target.clone()).service(service);
         if let Some(peer) = self.peer {
@@ -280,7 +285,10 @@ impl Inner {
         let called = self.caller.call(service).await;
         match &called {
             Ok(_) => self.tunnel.shook_hands(started.elapsed()),
-            Err(error) => self.failures.of_client(&self.tunnel, from, service, error, started.elapsed()),
+            Err(error) => {
+                let call = self.caller.describe(from, service);
+                self.failures.of_client(&self.tunnel, &call, error, started.elapsed());
+            }
         }
         called
     }

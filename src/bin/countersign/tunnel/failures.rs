@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use countersign::PublicKey;
+use countersign::error::{Error, Reason};
 use countersign::net::HandshakeFailure;
 use countersign::stream::ConnectError;
 use serde_json::json;
@@ -18,6 +20,14 @@ use crate::tunnel::causes;
 #[derive(Debug)]
 pub struct Failures(Mutex<Second>);
 
+/// A handshake of ours.
+pub struct Call<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub service: &'a str,
+    pub own: PublicKey,
+}
+
 #[derive(Debug)]
 struct Second {
     began: Instant,
@@ -31,7 +41,7 @@ impl Failures {
     }
 
     /// A handshake that came in.
-    pub fn of_server(&self, tunnel: &Tunnel, failure: &HandshakeFailure) {
+    pub fn of_server(&self, tunnel: &Tunnel, failure: &HandshakeFailure, no_route: Option<String>) {
         if failure.received == 0 && causes::is_cut(&failure.error) {
             // A balancer looks whether somebody listens, every other second.
             return tunnel.handshakes.add(("failed", "empty"));
@@ -47,10 +57,13 @@ impl Failures {
             .word("cause", cause);
         if let Some(peer) = &failure.peer {
             let key = peer.fingerprint().to_string();
-            event = event.shown("peer", &key).only_json("peer", json!({"key": key}));
+            event = event.shown("peer", &key).only_json("peer", json!({"key": key, "name": null, "names": []}));
         }
         if let Some(service) = &failure.service {
             event = event.text("service", service);
+        }
+        if let (Some(no_route), "service_unavailable") = (no_route, cause) {
+            return event.text("fault", "the two sides, which differ").text("reason", &no_route).write();
         }
         if let Some(rule) = &failure.rule {
             event = event.text("rule", rule);
@@ -60,17 +73,18 @@ impl Failures {
     }
 
     /// A handshake of ours.
-    pub fn of_client(&self, tunnel: &Tunnel, from: &str, service: &str, error: &ConnectError, took: Duration) {
+    pub fn of_client(&self, tunnel: &Tunnel, call: &Call<'_>, error: &ConnectError, took: Duration) {
         let (outcome, cause) = causes::of_handshake(error);
         tunnel.handshakes.add((outcome, cause));
         tunnel.handshake_time.add(took);
         if self.may_log() {
             began(if outcome == "refused" { "refused" } else { "failed" }, tunnel)
-                .word("from", from)
-                .text("service", service)
+                .word("from", call.from)
+                .word("to", call.to)
+                .text("service", call.service)
                 .word("cause", cause)
                 .text("fault", Blame::of_connect(error).side)
-                .text("reason", &error.to_string())
+                .text("reason", &format!("{error}{}", advice(error, call)))
                 .write();
         }
     }
@@ -96,6 +110,20 @@ impl Failures {
         second.lines += u32::from(may);
         second.left_out += u64::from(!may);
         may
+    }
+}
+
+/// What the other side's operator can do, behind a semicolon; or nothing.
+fn advice(error: &ConnectError, call: &Call<'_>) -> String {
+    let ConnectError::Protocol(failure) = error else { return String::new() };
+    match &failure.error {
+        Error::Refused(refusal) if refusal.reason == Reason::NotTrusted && refusal.text.is_empty() => {
+            format!("; to be let in, have this line added to the trust file there: {}", call.own)
+        }
+        Error::Refused(refusal) if refusal.reason == Reason::ServiceUnavailable => {
+            "; it needs a route there, and our line in the trust file has to allow it".to_string()
+        }
+        _ => String::new(),
     }
 }
 

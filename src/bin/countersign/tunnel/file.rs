@@ -54,7 +54,7 @@ impl Plan {
                 entries.push(make(&place, arguments(&place, table)?)?);
             }
         }
-        let place = format!("{shown}: at the top");
+        let place = format!("{shown}: at the top, before the first [[...]]");
         let process = parse::<ProcessArgs>(&place, &arguments(&place, top)?)?;
         if entries.is_empty() {
             return Err(wrong(format!("{shown}: there is no tunnel in it: [[server]] or [[client]]")));
@@ -90,6 +90,9 @@ fn arguments(place: &str, table: Toml) -> Result<Vec<String>, Report> {
         };
         for value in values {
             match value {
+                Value::Integer(_) if key == "socket-mode" => {
+                    return Err(wrong(format!("{place}: {key} is a text: write {key} = \"660\"")));
+                }
                 Value::Boolean(false) => {}
                 Value::Boolean(true) => arguments.push(format!("--{key}")),
                 value => {
@@ -117,7 +120,8 @@ fn parse<A: Args>(place: &str, said: &[String]) -> Result<A, Report> {
         // Without the usage of a command line, which this is not.
         let text = error.to_string();
         let text = text.split("\n\nUsage:").next().unwrap_or_default().trim_end();
-        wrong(format!("{place}: {}", text.strip_prefix("error: ").unwrap_or(text)))
+        let text = text.strip_prefix("error: ").unwrap_or(text).replace("'--", "'");
+        wrong(format!("{place}: {text}"))
     })
 }
 

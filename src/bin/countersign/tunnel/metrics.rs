@@ -49,7 +49,7 @@ pub fn prometheus(book: &Book, draining: bool) -> String {
     text.value(&[], u8::from(draining));
     text.family("countersign_start_time_seconds", "gauge", "Since 1970, in UTC");
     text.value(&[], since_1970(book.started));
-    text.family("countersign_build_info", "gauge", "");
+    text.family("countersign_build_info", "gauge", "The version");
     text.value(&[("version", VERSION)], 1);
     text.finish()
 }

@@ -45,8 +45,8 @@ pub async fn run(args: TunnelArgs, inherited: Inherited) -> Result<u8, Report> {
         (None, None) => return Err(Report::usage("tunnel: expected `server`, `client` or --config FILE")),
     };
     if args.check {
-        let tunnels = process::check(plan)?;
-        log::line(format!("ok, {tunnels} tunnels"));
+        let tunnels = process::check(plan).await?;
+        log::line(format!("ok, {tunnels} {}", if tunnels == 1 { "tunnel" } else { "tunnels" }));
         return Ok(0);
     }
     process::run(plan, file, inherited).await

@@ -24,7 +24,7 @@ use crate::tunnel::failures::Failures;
 use crate::tunnel::file::{End, Entry, Plan};
 use crate::tunnel::manager::Manager;
 use crate::tunnel::session::Stage;
-use crate::tunnel::sockets::{Inherited, Socket, Sockets};
+use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
 use crate::tunnel::takeover::{self, Asked, Heir};
 use crate::tunnel::{admin, server};
 use crate::watch::Watched;
@@ -84,6 +84,9 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut changed = file.as_deref().map(watch_file).transpose()?;
 
+    if let Some(admin) = &plan.process.admin {
+        admin::check_address(admin).await?;
+    }
     let taken = plan.process.takeover.as_deref().map(takeover::take).transpose()?.flatten();
     let (sockets, predecessor) =
         taken.map_or_else(|| (BTreeMap::new(), None), |taken| (taken.sockets, Some(taken.from)));
@@ -133,7 +136,10 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
 }
 
 /// Loads everything that a configuration names.
-pub fn check(plan: Plan) -> Result<usize, Report> {
+pub async fn check(plan: Plan) -> Result<usize, Report> {
+    if let Some(admin) = &plan.process.admin {
+        admin::check_address(admin).await?;
+    }
     let process = Process::new(plan.process, None, Sockets::default());
     let ready = process.prepare(plan.entries)?;
     Ok(ready.len())
@@ -155,26 +161,36 @@ impl Process {
                 End::Client(args) => (Side::Client, &args.listen, args.socket_mode, &args.sessions.name),
             };
             let (listen, name) = (listen.clone(), (name.clone().unwrap_or_else(|| listen.clone()), side));
+            check_listen(&listen)?;
+            if side == Side::Server && listen.starts_with("unix:") {
+                return Err(Report::usage(format!("{listen}: a server listens on an address and port")));
+            }
             if !names.insert(name.clone()) {
                 let (name, side) = (name.0, side.name());
                 return Err(Report::usage(format!(
-                    "there are two {side} tunnels named {name:?}: give one of them another --name"
+                    "there are two {side} tunnels named {name:?}: give one of them another `name`"
                 )));
             }
-            // The same address twice is for port 0, or a mistake that binding will find.
             let nth = keys.entry(listen.clone()).or_default();
             *nth += 1;
+            if *nth > 1 && !listen.ends_with(":0") && listen != "systemd" {
+                return Err(Report::usage(format!("{listen}: two tunnels can't listen there")));
+            }
             let key = format!("{listen}#{nth}");
             if self.running.iter().any(|running| running.said == said && running.key == key && running.name == name) {
                 continue;
             }
+            // One tunnel alone needs no name.
+            let place = if said.is_empty() { String::new() } else { format!("{} tunnel {:?}", side.name(), name.0) };
             let (end, watched) = match end {
                 End::Server(args) => {
-                    let (ready, watched) = server::prepare(*args, &name.0, &self.shared)?;
+                    let prepared = server::prepare(*args, &name.0, &self.shared);
+                    let (ready, watched) = prepared.map_err(|report| report.within(&place))?;
                     (ReadyEnd::Server(Box::new(ready)), watched)
                 }
                 End::Client(args) => {
-                    let (ready, watched) = client::prepare(*args, &name.0, &self.shared)?;
+                    let prepared = client::prepare(*args, &name.0, &self.shared);
+                    let (ready, watched) = prepared.map_err(|report| report.within(&place))?;
                     (ReadyEnd::Client(ready), watched)
                 }
             };
@@ -278,7 +294,6 @@ impl Process {
     /// Answers HTTP, if that is wanted.
     async fn admin(&mut self) -> Result<Option<tokio::task::JoinHandle<()>>, Report> {
         let Some(address) = self.args.admin.clone() else { return Ok(None) };
-        admin::check_address(&address).await?;
         let socket = self.sockets.listen(ADMIN, &address, 0o600).await?;
         let door = socket.door().map_err(|error| Report::io(format!("can't listen on {address}"), &error))?;
         Event::new("listening")

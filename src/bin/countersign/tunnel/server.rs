@@ -23,7 +23,7 @@ use crate::tunnel::failures::Failures;
 use crate::tunnel::limits::WhileRoom;
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
-use crate::tunnel::session::{Bounds, End, Stage, break_off, ending, facts, log_end, log_refused, run};
+use crate::tunnel::session::{Bounds, End, Stage, UNREACHABLE, break_off, ending, facts, log_end, log_refused, run};
 use crate::tunnel::target::{Route, Target};
 use crate::watch::Watched;
 use crate::whom::Whom;
@@ -118,7 +118,15 @@ impl Prepared {
 
 impl Inner {
     fn failed(&self, failure: &HandshakeFailure) {
-        self.failures.of_server(&self.tunnel, failure);
+        let service = failure.service.as_deref().filter(|service| !self.routes.contains_key(*service));
+        let routes = || {
+            let mut routes: Vec<&str> = self.routes.keys().map(|service| &**service).collect();
+            routes.sort_unstable();
+            routes.join(", ")
+        };
+        let missing =
+            service.map(|service| format!("there is no route for the service {service:?}, only for {}", routes()));
+        self.failures.of_server(&self.tunnel, failure, missing);
     }
 
     async fn serve(self: Arc<Self>, arrival: Arrival) {
@@ -154,7 +162,7 @@ impl Inner {
         let plain = match opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(plain) => plain,
             Err(error) => {
-                let end = End::new("unreachable", format!("the service does not answer: {error}"));
+                let end = End::new("unreachable", format!("{UNREACHABLE}: {error}"));
                 Box::pin(break_off(stream, Alert::Busy, &end.text)).await;
                 return end;
             }

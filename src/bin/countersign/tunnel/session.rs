@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::Stream;
-use countersign::error::Alert;
+use countersign::error::{Alert, Error};
 use countersign::stream::protocol_error;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -68,8 +68,13 @@ impl End {
 
     /// The session failed.
     pub fn of_peer(error: &io::Error) -> Self {
-        let cause = protocol_error(error).map_or("lost", causes::of_error);
-        End::new(cause, error.to_string())
+        match protocol_error(error) {
+            Some(Error::AlertReceived(alert)) if alert.authenticated && alert.text.starts_with(UNREACHABLE) => {
+                End::new("unreachable", format!("at the other end {}", alert.text.escape_debug()))
+            }
+            Some(cause) => End::new(causes::of_error(cause), error.to_string()),
+            None => End::new("lost", error.to_string()),
+        }
     }
 }
 
@@ -217,6 +222,8 @@ fn closed(facts: &Facts, tunnel: &str, side: Side) -> Event {
         .word("to", to)
 }
 
+/// What the server says of a service that can't be called; the client knows it by this.
+pub const UNREACHABLE: &str = "the service does not answer";
 /// How long the peer gets to read why.
 const TELL: Duration = Duration::from_secs(1);
 const MOST_DISCARDED: usize = 1 << 20;

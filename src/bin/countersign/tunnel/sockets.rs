@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use listenfd::ListenFd;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, lookup_host};
 
+use crate::connect::check_address;
 use crate::report::Report;
 
 /// A listening socket.
@@ -56,6 +57,24 @@ impl Inherited {
             sockets.extend(socket.map(|socket| (name, socket)));
         }
         Inherited(sockets)
+    }
+}
+
+/// Refuses what can't be listened on, before anything is opened.
+pub fn check_listen(address: &str) -> Result<(), Report> {
+    if address == "systemd" || address.starts_with("systemd:") {
+        return Ok(());
+    }
+    match address.strip_prefix("unix:") {
+        Some(path) if path.is_empty() => Err(Report::usage("unix: there is no path behind it")),
+        Some(path) if path.len() > MAX_PATH => {
+            let len = path.len();
+            Err(Report::usage(format!(
+                "{address}: the path has {len} bytes, and that of a Unix socket at most {MAX_PATH}"
+            )))
+        }
+        Some(_) => Ok(()),
+        None => check_address(address),
     }
 }
 
@@ -125,7 +144,7 @@ impl Sockets {
 
     fn close(&mut self, key: &str) {
         if let Some(Open { path: Some(path), .. }) = self.open.remove(key) {
-            let _ = fs::remove_file(path);
+            remove_socket(&path);
         }
     }
 
@@ -182,15 +201,21 @@ async fn bind_tcp(address: &str) -> io::Result<std::net::TcpListener> {
     Err(failure)
 }
 
-/// A socket file whose process is gone is in nobody's way.
+/// A socket whose process is gone is in nobody's way. Any other file stays.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            if !is_socket(path) {
+                return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is not a socket"));
+            }
             match UnixStream::connect(path) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-                _ => return Err(error),
+                _ => return Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
             }
             UnixListener::bind(path)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(io::Error::new(ErrorKind::NotFound, "there is no such directory"));
         }
         bound => bound,
     }?;
@@ -199,4 +224,17 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(bound)
 }
 
+/// Removes a socket; any other file stays.
+pub fn remove_socket(path: &Path) {
+    if is_socket(path) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 const BACKLOG: u32 = 4_096;
+/// sun_path, without the zero at its end.
+const MAX_PATH: usize = 107;

@@ -115,7 +115,8 @@ impl Supply {
                 tokio::spawn(hold(stream, asked, self.age, self.tunnel.clone(), place));
             }
             Err(error) => {
-                self.failures.of_client(&self.tunnel, "spare", &self.service, &error, started.elapsed());
+                let call = self.caller.describe("spare", &self.service);
+                self.failures.of_client(&self.tunnel, &call, &error, started.elapsed());
                 let failed = self.failed.fetch_add(1, Ordering::Relaxed).min(16);
                 sleep((FIRST_PAUSE * 2_u32.pow(failed)).min(LAST_PAUSE)).await;
             }

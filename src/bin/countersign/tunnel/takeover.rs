@@ -7,8 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::log;
 use crate::report::Report;
-use crate::tunnel::sockets::{Socket, bind_unix};
+use crate::tunnel::sockets::{Socket, bind_unix, remove_socket};
 
 /// The sockets of the process that is to be replaced, by their names.
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl Heir {
     /// Listens at a path; whoever asks comes out of the channel. Only our own user can.
     pub fn listen(path: &Path) -> Result<(Self, mpsc::Receiver<Asked>), Report> {
         let failed = |error: io::Error| Report::io(format!("can't listen on {}", path.display()), &error);
-        // The file there is that of the process that we replace, or of none.
-        let _ = fs::remove_file(path);
+        // The one there is that of the process that we replace, or of none.
+        remove_socket(path);
         let listener = bind_unix(path, 0o600).map_err(failed)?;
         let (asks, asked) = mpsc::channel(1);
         thread::Builder::new().name("takeover".to_string()).spawn(move || accept(&listener, &asks)).map_err(failed)?;
@@ -109,7 +109,7 @@ impl Heir {
 impl Drop for Heir {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            let _ = fs::remove_file(path);
+            remove_socket(path);
         }
     }
 }

@@ -44,11 +44,16 @@ impl FromStr for Route {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (service, target) = text.split_once('=').ok_or("expected SERVICE=TARGET, such as redis=127.0.0.1:6379")?;
-        if service.len() > 255 || !service.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("the service {service:?} is not of at most 255 visible ASCII characters"));
-        }
-        Ok(Route { service: service.to_string(), target: target.parse()? })
+        Ok(Route { service: parse_service(service)?, target: target.parse()? })
     }
+}
+
+/// The name of a service, as the protocol has them.
+pub fn parse_service(name: &str) -> Result<String, String> {
+    if name.len() > 255 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("the service {name:?} is not of at most 255 visible ASCII characters"));
+    }
+    Ok(name.to_string())
 }
 
 impl FromStr for Target {
@@ -63,6 +68,9 @@ impl FromStr for Target {
         }
         let expected = |_| format!("the target {text:?} is not HOST:PORT, unix:PATH or exec:COMMAND");
         check_address(text).map_err(expected)?;
+        if text.contains('/') || text.ends_with(":0") {
+            return Err(format!("the target {text:?} is not HOST:PORT, unix:PATH or exec:COMMAND"));
+        }
         Ok(Target::Tcp(text.to_string()))
     }
 }
