@@ -84,7 +84,7 @@ fn checked_configuration(tunnel: &str) {
     assert!(program(&["keygen", "--out", "identity"]).status.success());
     fs::copy(folder.path().join("identity.pub"), folder.path().join("trust")).expect("trust");
     let ours = tunnel
-        .replace("/run/credentials/countersign-tunnel.service/identity", "identity")
+        .replace("/etc/countersign/identity", "identity")
         .replace("/etc/countersign/trust", "trust")
         .replace("ssh-ed25519 AAAA...", "identity.pub");
     fs::write(folder.path().join("tunnel.toml"), ours).expect("configuration");

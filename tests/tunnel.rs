@@ -353,6 +353,16 @@ fn commands_as_services() {
     assert!(value(&line, "reason").contains("exit status: 3"), "{line}");
     assert_eq!(value(&ours, "cause"), "ok");
 
+    // A session that is cut is no end of input, to nothing that the command has started.
+    let (_server, mut client, address) =
+        pair(&house, "exec:(cat >/dev/null; echo ended >ended); true", &["--log", "json"], &[]);
+    let mut stream = dial(&address);
+    stream.write_all(b"half").expect("write");
+    std::thread::sleep(Duration::from_millis(500));
+    client.child.kill().expect("kill");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!house.path("ended").exists(), "the cut looked like an end");
+
     // One that does not want its input does not fail the session.
     let (mut server, _client, address) = pair(&house, "exec:exec <&-; echo no thanks", &[], &[]);
     let mut stream = dial(&address);

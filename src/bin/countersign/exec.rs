@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use countersign::Stream;
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// The command for a session, with its standard input and output piped; `from` is the peer's address.
 pub fn prepare(command: &str, stream: &Stream<TcpStream>, from: &str) -> Command {
@@ -28,5 +28,37 @@ pub fn prepare(command: &str, stream: &Stream<TcpStream>, from: &str) -> Command
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
+    // A group of its own, so that all that the shell starts can be ended.
+    #[cfg(unix)]
+    prepared.process_group(0);
     prepared
+}
+
+/// What a command has started, ended when dropped unless the command has ended by itself: to none of them a cut may look like an end.
+#[derive(Debug)]
+pub struct Group(Option<u32>);
+
+impl Group {
+    pub fn of(child: &Child) -> Self {
+        Group(child.id())
+    }
+
+    /// The command has ended; what it left running is its own affair.
+    pub fn leave(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    #[cfg(unix)]
+    fn drop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let leader = self.0.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn drop(&mut self) {}
 }

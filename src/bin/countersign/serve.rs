@@ -181,20 +181,24 @@ async fn run_command(
     traffic: &mut Traffic,
 ) -> std::io::Result<String> {
     let mut child = command.spawn()?;
-    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(std::io::Error::other("the command has no pipes"));
     };
+    let mut stdin = Some(stdin);
+    // Dropped before the pipes: whoever is killed must not see them end first.
+    let mut group = exec::Group::of(&child);
     let Traffic { received, sent } = traffic;
-    let input = async move {
-        match receive(read, &mut stdin, received).await {
-            Ok(()) => drop(stdin),
-            // The command needs no more input: what still comes is discarded, so that the peer can finish.
-            Err(CopyError::Write(_)) => {
-                drop(stdin);
-                discard(read).await?;
+    let input = async {
+        if let Some(pipe) = &mut stdin {
+            match receive(read, pipe, received).await {
+                // The end; or the command needs no more input.
+                Ok(()) | Err(CopyError::Write(_)) => {}
+                Err(CopyError::Read(error)) => return Err(error),
             }
-            Err(CopyError::Read(error)) => return Err(error),
         }
+        drop(stdin.take());
+        // What still comes is discarded, so that the peer can finish.
+        discard(read).await?;
         std::future::pending().await
     };
     let output = async {
@@ -205,6 +209,7 @@ async fn run_command(
         status = output => status?,
         failed = input => return failed,
     };
+    group.leave();
     Ok(if status.success() { "ok".to_string() } else { format!("command failed: {status}") })
 }
 

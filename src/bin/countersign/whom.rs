@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use countersign::trust::{Conditions, DecisionFuture, PatternList, Request, Trust, TrustExt, Watcher, any_of};
@@ -59,16 +60,27 @@ pub fn open_trust(path: &Path) -> Result<TrustFile, Report> {
             Some("a trust file has a line `ssh-ed25519 AAAA... name` for each peer; a .pub file will do"),
         )
     })?;
+    warn_if_empty(&trust, path);
+    Ok(trust)
+}
+
+fn warn_if_empty(trust: &TrustFile, path: &Path) {
     if trust.is_empty() {
         log::line(format!("warning: {} trusts nobody, so everybody will be refused", path.display()));
     }
-    Ok(trust)
 }
 
 fn trust_file(path: &Path) -> Result<(Reload<TrustFile>, Watched), Report> {
     open_trust(path)?;
-    let file = path.to_path_buf();
-    watch("trust file", vec![path.to_path_buf()], move || Ok(TrustFile::open(&file)?))
+    let (file, again) = (path.to_path_buf(), AtomicBool::new(false));
+    watch("trust file", vec![path.to_path_buf()], move || {
+        let trust = TrustFile::open(&file)?;
+        // The first time it has been said.
+        if again.swap(true, Ordering::Relaxed) {
+            warn_if_empty(&trust, &file);
+        }
+        Ok(trust)
+    })
 }
 
 /// Says on standard error what a decision warns of, the same thing once.

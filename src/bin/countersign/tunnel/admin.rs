@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +58,7 @@ async fn listen(door: Door, book: Arc<Book>, stage: watch::Receiver<Stage>) {
         };
         let (book, stage) = (book.clone(), stage.clone());
         tokio::spawn(async move {
-            // Who says nothing more must not keep the place.
-            let _ = timeout(LONGEST, answer_all(plain, book, stage)).await;
+            answer_all(plain, book, stage).await;
             drop(place);
         });
     }
@@ -73,7 +73,12 @@ async fn answer_all(plain: Plain, book: Arc<Book>, stage: watch::Receiver<Stage>
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_REQUEST);
-    let _ = server.serve_connection(TokioIo::new(plain), service).await;
+    let mut connection = pin!(server.serve_connection(TokioIo::new(plain), service));
+    if timeout(LONGEST, connection.as_mut()).await.is_err() {
+        // It is told with the next answer, and may come again.
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(PATIENCE, connection).await;
+    }
 }
 
 fn answer(request: &Request<Incoming>, any_host: bool, book: &Book, draining: bool) -> Response<Full<Bytes>> {
@@ -132,6 +137,6 @@ const MOST_CONNECTIONS: usize = 64;
 const MAX_REQUEST: usize = 16 * 1024;
 /// How long a request may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection may last.
-const LONGEST: Duration = Duration::from_secs(3_600);
+/// How long a connection may last: who does not read must not keep the place.
+const LONGEST: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

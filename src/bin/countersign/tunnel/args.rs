@@ -25,11 +25,12 @@ pub struct TunnelArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum TunnelEnd {
+    /// Let in who is trusted, and hand each session to the service that it asks for.
     Server(Box<Solo<ServerArgs>>),
+    /// Take plain connections, and carry each over a session of its own to the server.
     Client(Box<Solo<ClientArgs>>),
 }
 
-/// One tunnel, and the process around it.
 #[derive(Debug, Args)]
 pub struct Solo<A: Args> {
     #[command(flatten)]
@@ -204,4 +205,4 @@ const USAGE: &str = "countersign tunnel server [OPTIONS] --listen <ADDR> --ident
        countersign tunnel --config <FILE> [--check]";
 
 const HELP: &str = "Signals: SIGHUP reads configuration, keys and trust again (files are watched as well); no session is lost. SIGTERM or SIGINT drains; a second one \
-ends at once. See docs/operations.md.";
+ends at once. Exit code 0: it was told to stop, or was replaced. See docs/operations.md.";

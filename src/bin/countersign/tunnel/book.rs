@@ -1,7 +1,7 @@
 //! What is going on: the tunnels of this process, their sessions, and what is counted. Read by the log, the metrics and the status page.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -54,7 +54,13 @@ pub struct Tunnel {
     pub ended: Tally<&'static str>,
     pub handshake_time: Histogram,
     peers: Mutex<HashMap<PublicKey, usize>>,
+    /// Plain connections, with or without a session yet.
+    connections: AtomicUsize,
 }
+
+/// A place for a plain connection, given back when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Tunnel>);
 
 /// How many sessions there may be at a time.
 #[derive(Clone, Copy, Debug)]
@@ -282,7 +288,15 @@ impl Tunnel {
             ended: Tally::default(),
             handshake_time: Histogram::default(),
             peers: Mutex::default(),
+            connections: AtomicUsize::new(0),
         }
+    }
+
+    /// A place for a plain connection, unless there are too many.
+    pub fn place(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let below = |taken: usize| (taken < most).then_some(taken + 1);
+        self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+        Some(Place(self.clone()))
     }
 
     /// Where it listens.
@@ -349,12 +363,18 @@ impl Tunnel {
     }
 }
 
-fn full(most: usize) -> String {
-    format!("{most} sessions, which is the bound here")
+pub fn full(most: usize) -> String {
+    format!("there are as many sessions as --max-sessions allows, {most}")
 }
 
 fn full_of_peer(most: usize) -> String {
-    format!("{most} sessions of this peer, which is the bound here")
+    format!("this peer has as many sessions as --max-sessions-per-peer allows, {most}")
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Working {

@@ -21,6 +21,7 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
             };
             (if refused { "refused" } else { "failed" }, of_error(&failure.error))
         }
+        ConnectError::Io { error, .. } if error.kind() == ErrorKind::InvalidData => ("failed", "proxy_header"),
         _ => ("failed", "io"),
     }
 }

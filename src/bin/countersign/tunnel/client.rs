@@ -11,14 +11,14 @@ use countersign::stream::ConnectError;
 use countersign::{Config, PeerId, Stream};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::certificates;
 use crate::connect::{Callee, check_address};
 use crate::report::Report;
 use crate::tunnel::args::ClientArgs;
-use crate::tunnel::book::{Book, Most, Side, Tunnel};
+use crate::tunnel::book::{Book, Most, Side, Tunnel, full};
 use crate::tunnel::failures::{Call, Failures};
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
@@ -43,7 +43,6 @@ struct Inner {
     book: Arc<Book>,
     /// `None`: SOCKS.
     service: Option<String>,
-    places: Arc<Semaphore>,
     most: usize,
     spare: u16,
     spare_age: Duration,
@@ -66,6 +65,9 @@ pub struct Caller {
 /// Loads everything.
 pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepared, Vec<Watched>), Report> {
     check_address(&args.target)?;
+    if args.target == args.listen {
+        return Err(Report::usage(format!("--target {}: that is where this tunnel listens itself", args.target)));
+    }
     let callee = Callee {
         peer: args.peer.as_deref(),
         cas: &args.cert.cas,
@@ -84,7 +86,6 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
         tunnel: shared.book.tunnel(name, Side::Client, &args.listen),
         book: shared.book.clone(),
         service: args.service,
-        places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
         most,
         spare: args.spare,
         spare_age: Duration::from_secs(args.spare_age),
@@ -216,9 +217,8 @@ impl Inner {
     /// What comes before and after a session is boxed: it takes no part of the memory that the session needs while it lasts.
     async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
         let _working = self.book.work();
-        let Ok(_place) = self.places.clone().try_acquire_owned() else {
-            let why = format!("{} sessions, which is the bound here", self.most);
-            self.failures.of_plain(&self.tunnel, &from, "busy", why);
+        let Some(_place) = self.tunnel.place(self.most) else {
+            self.failures.of_plain(&self.tunnel, &from, "busy", full(self.most));
             return plain.reset();
         };
         let mut stage = self.stage.clone();

@@ -68,7 +68,10 @@ impl Failures {
         if let Some(rule) = &failure.rule {
             event = event.text("rule", rule);
         }
-        let side = Blame::of_connect(&failure.error).side;
+        let side = match cause {
+            "proxy_header" => "who connects, or --proxy-in here",
+            _ => Blame::of_connect(&failure.error).side,
+        };
         event.text("fault", side).text("reason", &format!("{}{}", failure.error, hint(failure))).write();
     }
 

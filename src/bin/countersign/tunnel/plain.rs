@@ -10,6 +10,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::exec::Group;
 
 /// Reading gives 0 bytes at the end of the other direction; `shutdown` ends ours.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub enum Plain {
 
 #[derive(Debug)]
 pub struct Running {
+    // Before the pipes: who is killed must not see them end.
+    group: Group,
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
@@ -39,7 +44,7 @@ impl Plain {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the command has no pipes"));
         };
-        Ok(Plain::Command(Box::new(Running { child, stdin: Some(stdin), stdout })))
+        Ok(Plain::Command(Box::new(Running { group: Group::of(&child), child, stdin: Some(stdin), stdout })))
     }
 
     /// Breaks it off, so that the other side sees a reset and not an end. A command is killed.
@@ -54,7 +59,9 @@ impl Plain {
     pub async fn status(&mut self) -> io::Result<Option<ExitStatus>> {
         let Plain::Command(running) = self else { return Ok(None) };
         running.stdin = None;
-        tokio::time::timeout(EXIT_GRACE, running.child.wait()).await.map_err(|_| ErrorKind::TimedOut)?.map(Some)
+        let status = timeout(EXIT_GRACE, running.child.wait()).await.map_err(|_| ErrorKind::TimedOut)??;
+        running.group.leave();
+        Ok(Some(status))
     }
 
     /// Whether this is an end of input that a command did not want, which is no failure.

@@ -113,6 +113,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         tokio::select! {
             _ = hangup.recv() => process.reload(&manager, true).await,
             () = next(changed.as_mut().map(|(_, changed)| changed)) => process.reload(&manager, false).await,
+            () = process.retry() => process.reload(&manager, false).await,
             asked = asked(heir.as_mut()) => {
                 handed_over = process.hand_over(asked).await;
                 if handed_over {
@@ -250,8 +251,13 @@ impl Process {
             // Loading may wait for a disk.
             let watched = self.shared.book.watched();
             let refresh = move || {
-                for (_, files) in watched {
-                    files.refresh();
+                for (tunnel, files) in watched {
+                    let before = files.stats().failing;
+                    // What is new is said by whoever watches.
+                    if !files.refresh() && files.stats().failing == before {
+                        let (what, why) = (files.what, before.unwrap_or_default());
+                        log::line(format!("error: {tunnel}: {what} not reloaded, the old stays in use: {why}"));
+                    }
                 }
             };
             let _ = tokio::task::spawn_blocking(refresh).await;
@@ -281,6 +287,14 @@ impl Process {
             }
         }
         manager.ready(false);
+    }
+
+    /// Returns when a configuration that could not be used is tried again: a port may be free by now.
+    async fn retry(&self) {
+        if self.shared.book.configuration().failing.is_none() {
+            pending().await
+        }
+        sleep(RETRY).await;
     }
 
     fn take_over_args(&mut self, new: ProcessArgs) {
@@ -327,12 +341,16 @@ impl Process {
     async fn drain(mut self, handed_over: bool, mut stop: impl AsyncFnMut()) {
         self.running.iter().for_each(Running::stop);
         let _ = self.shared.stage.send(Stage::Draining);
-        self.sockets.close_all(handed_over);
+        if handed_over {
+            self.sockets.leave();
+        }
+        // Whether we drain can be asked until the end.
+        self.sockets.keep(&[ADMIN.to_string()]);
         let patience = Duration::from_secs(self.args.drain);
         Event::new("draining")
             .number("sessions", self.shared.book.live())
             .number("seconds", self.args.drain)
-            .word("handed_over", handed_over)
+            .number("handed_over", handed_over)
             .write();
         tokio::select! {
             () = self.at_rest() => {}
@@ -342,6 +360,7 @@ impl Process {
         let left = self.shared.book.live();
         let _ = self.shared.stage.send(Stage::Ending);
         let _ = tokio::time::timeout(LAST_WORDS, self.at_rest()).await;
+        self.sockets.keep(&[]);
         Event::new("stopped").number("broken_off", left).write();
     }
 
@@ -460,6 +479,8 @@ fn raise_descriptors() -> rustix::io::Result<()> {
     setrlimit(Resource::Nofile, limit)
 }
 
+/// How long after a failure the same configuration is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 const ADMIN: &str = "admin";
 /// How long it takes to tell all peers that we stop.
 const LAST_WORDS: Duration = Duration::from_secs(3);

@@ -172,7 +172,8 @@ impl Inner {
 
     async fn open(&self, stream: &Stream<TcpStream>, from: SocketAddr, target: &Target) -> io::Result<Plain> {
         let mut plain = target.open(stream, &from.to_string()).await?;
-        if let Some(version) = self.proxy_out {
+        // A command has its environment.
+        if let (Some(version), Plain::Tcp(_) | Plain::Unix(_)) = (self.proxy_out, &plain) {
             plain.write_all(&header(version, stream, from)?).await?;
         }
         Ok(plain)

@@ -69,8 +69,14 @@ impl End {
     /// The session failed.
     pub fn of_peer(error: &io::Error) -> Self {
         match protocol_error(error) {
-            Some(Error::AlertReceived(alert)) if alert.authenticated && alert.text.starts_with(UNREACHABLE) => {
-                End::new("unreachable", format!("at the other end {}", alert.text.escape_debug()))
+            // What the other end of a tunnel says of itself is known by its words.
+            Some(Error::AlertReceived(alert)) if alert.authenticated => {
+                let known = [(UNREACHABLE, "unreachable"), (IDLE, "idle"), (LIFETIME, "lifetime")];
+                let known = known.into_iter().find(|(words, _)| alert.text.starts_with(words));
+                match known {
+                    Some((_, cause)) => End::new(cause, format!("at the other end: {}", alert.text.escape_debug())),
+                    None => End::new(causes::of_error(&Error::AlertReceived(alert.clone())), error.to_string()),
+                }
             }
             Some(cause) => End::new(causes::of_error(cause), error.to_string()),
             None => End::new("lost", error.to_string()),
@@ -102,10 +108,10 @@ pub async fn run(
             }
         },
         idle = until_idle(traffic, bounds.idle) => {
-            (Alert::Timeout, End::new("idle", format!("no data for {} s", idle.as_secs())))
+            (Alert::Timeout, End::new("idle", format!("{IDLE} {} s", idle.as_secs())))
         }
         age = until_old(bounds.lifetime) => {
-            (Alert::Timeout, End::new("lifetime", format!("it was {} s old", age.as_secs())))
+            (Alert::Timeout, End::new("lifetime", format!("{LIFETIME} {} s", age.as_secs())))
         }
         () = ending(stage) => {
             (Alert::ShuttingDown, End::new("stopped", "this side stops"))
@@ -224,6 +230,8 @@ fn closed(facts: &Facts, tunnel: &str, side: Side) -> Event {
 
 /// What the server says of a service that can't be called; the client knows it by this.
 pub const UNREACHABLE: &str = "the service does not answer";
+const IDLE: &str = "no data for";
+const LIFETIME: &str = "it has reached its age of";
 /// How long the peer gets to read why.
 const TELL: Duration = Duration::from_secs(1);
 const MOST_DISCARDED: usize = 1 << 20;

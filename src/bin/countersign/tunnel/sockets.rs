@@ -66,7 +66,7 @@ pub fn check_listen(address: &str) -> Result<(), Report> {
         return Ok(());
     }
     match address.strip_prefix("unix:") {
-        Some(path) if path.is_empty() => Err(Report::usage("unix: there is no path behind it")),
+        Some("") => Err(Report::usage("unix: there is no path behind it")),
         Some(path) if path.len() > MAX_PATH => {
             let len = path.len();
             Err(Report::usage(format!(
@@ -133,13 +133,9 @@ impl Sockets {
         gone.iter().for_each(|key| self.close(key));
     }
 
-    /// Closes all. Where another process has them now, the paths stay.
-    pub fn close_all(&mut self, handed_over: bool) {
-        if handed_over {
-            self.open.clear();
-        }
-        let all: Vec<String> = self.open.keys().cloned().collect();
-        all.iter().for_each(|key| self.close(key));
+    /// Another process has them now: the paths stay.
+    pub fn leave(&mut self) {
+        self.open.clear();
     }
 
     fn close(&mut self, key: &str) {

@@ -37,7 +37,7 @@ pub struct Supply {
     pub count: u16,
     pub age: Duration,
     pub failures: Arc<Failures>,
-    /// How many calls have failed since one went well.
+    /// How many calls and spares have failed since one was of use.
     pub failed: AtomicU32,
 }
 
@@ -104,23 +104,27 @@ impl Supply {
         }
     }
 
-    async fn make(&self, pool: &Pool, place: OwnedSemaphorePermit) {
+    async fn make(self: Arc<Self>, pool: &Pool, place: OwnedSemaphorePermit) {
         let started = Instant::now();
         match self.caller.call(&self.service).await {
             Ok(stream) => {
-                self.failed.store(0, Ordering::Relaxed);
                 self.tunnel.shook_hands(started.elapsed());
                 let (ask, asked) = oneshot::channel();
                 pool.ready().push_back(ask);
-                tokio::spawn(hold(stream, asked, self.age, self.tunnel.clone(), place));
+                tokio::spawn(hold(stream, asked, self.clone(), place));
             }
             Err(error) => {
                 let call = self.caller.describe("spare", &self.service);
                 self.failures.of_client(&self.tunnel, &call, &error, started.elapsed());
-                let failed = self.failed.fetch_add(1, Ordering::Relaxed).min(16);
-                sleep((FIRST_PAUSE * 2_u32.pow(failed)).min(LAST_PAUSE)).await;
+                self.pause().await;
             }
         }
+    }
+
+    /// The longer, the more has failed since a spare was of use.
+    async fn pause(&self) {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed).min(16);
+        sleep((FIRST_PAUSE * 2_u32.pow(failed)).min(LAST_PAUSE)).await;
     }
 }
 
@@ -128,17 +132,24 @@ impl Supply {
 async fn hold(
     mut stream: Stream<TcpStream>,
     asked: oneshot::Receiver<Wanted>,
-    age: Duration,
-    tunnel: Arc<Tunnel>,
+    supply: Arc<Supply>,
     place: OwnedSemaphorePermit,
 ) {
-    tunnel.spare.fetch_add(1, Ordering::Relaxed);
-    let wanted = tokio::select! {
-        wanted = asked => wanted.ok(),
-        () = ended(&mut stream) => None,
-        () = sleep(age) => None,
+    supply.tunnel.spare.fetch_add(1, Ordering::Relaxed);
+    let mut asked = asked;
+    let (wanted, broke) = tokio::select! {
+        wanted = &mut asked => (wanted.ok(), false),
+        () = ended(&mut stream) => (None, true),
+        () = sleep(supply.age) => (None, false),
     };
-    tunnel.spare.fetch_sub(1, Ordering::Relaxed);
+    drop(asked);
+    supply.tunnel.spare.fetch_sub(1, Ordering::Relaxed);
+    if broke {
+        // A service that ends them at once, or is down, must not be called in a circle.
+        drop(stream);
+        return supply.pause().await;
+    }
+    supply.failed.store(0, Ordering::Relaxed);
     drop(place);
     match wanted {
         // Who asked may have gone: then it is closed as well.
