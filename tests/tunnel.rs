@@ -554,6 +554,23 @@ fn round_trip_after(stream: &mut TcpStream, greeting: &[u8]) {
     round_trip(stream, b"and more").expect("echo");
 }
 
+// Spares of a service that is down are no storm of handshakes.
+#[test]
+fn spare_sessions_of_a_service_that_is_down() {
+    let house = House::new();
+    let (_server, mut client, _address) =
+        pair(&house, "127.0.0.1:1", &[], &["--spare", "4", "--admin", "127.0.0.1:0", "--name", "c"]);
+    let admin = client.address_of("side=admin");
+    client.line("a spare session was ended by the other side");
+    std::thread::sleep(Duration::from_secs(3));
+    let metrics = body(&admin, "/metrics");
+    let count = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("countersign_handshake_seconds_count{tunnel=\"c\",side=\"client\"} "))
+        .and_then(|count| count.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count < 60), "{count:?} handshakes");
+}
+
 // Spares that are too old are replaced before anybody gets them.
 #[test]
 fn spare_sessions_age() {

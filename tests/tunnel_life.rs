@@ -613,6 +613,95 @@ fn a_new_process_takes_over() {
     round_trip(&mut dial(&address), b"x").expect("the old one serves");
 }
 
+// Whoever asks for the sockets and then says nothing holds nobody up.
+#[test]
+fn a_silent_successor() {
+    use std::os::unix::net::UnixStream;
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route, "--takeover", "take.sock"]);
+    let target = server.address();
+    let silent = UnixStream::connect(house.path("take.sock")).expect("connect");
+    let mut client = house.tunnel_client(&target, &["--service", "it"]);
+    round_trip(&mut dial(&client.address()), b"x").expect("it serves");
+    client.line("closed ");
+    server.line("closed ");
+    server.signal("HUP");
+    server.line("reloaded identity");
+    server.signal("TERM");
+    assert_eq!(server.wait(), 0);
+    drop(silent);
+    // One that goes away is said, and changes nothing.
+    let mut server = house.tunnel_server(&["--route", &route, "--takeover", "take.sock"]);
+    drop(UnixStream::connect(house.path("take.sock")).expect("connect"));
+    server.line("this one goes on");
+}
+
+// Whoever reads the log and stalls stops nothing.
+#[test]
+fn a_log_that_nobody_reads() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let port = free_port();
+    let target = format!("127.0.0.1:{port}");
+    let mut command = house.command(&[
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        &target,
+        "--route",
+        &route,
+    ]);
+    let mut server = command.stderr(Stdio::piped()).spawn().expect("server");
+    until("it listens", || TcpStream::connect(&target).is_ok());
+    let mut client = house.tunnel_client(&target, &["--service", "it"]);
+    let address = client.address();
+    // More lines than a pipe holds.
+    for _ in 0..600 {
+        round_trip(&mut dial(&address), b"x").expect("it serves");
+    }
+    let status = std::process::Command::new("kill").arg(server.id().to_string()).status();
+    assert!(status.expect("kill").success());
+    until("it ends", || server.try_wait().expect("wait").is_some());
+}
+
+// What could not be used is tried again; and a bound stays one over changes.
+#[test]
+fn reload_tries_again_and_forgets_no_bound() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let target = server.address();
+    let client = |more: &str| {
+        format!(
+            "[[client]]\nname='c'\nlisten='unix:door.sock'\nidentity='alice.key'\npeer='bob.key.pub'\ntarget='{target}'\nservice='it'\nmax-sessions=2\n{more}"
+        )
+    };
+    let mut tunnel = configured(&house, &client(""));
+    let connect = || std::os::unix::net::UnixStream::connect(house.path("door.sock")).expect("connect");
+    let works = |stream: &mut std::os::unix::net::UnixStream| {
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        let mut back = [0];
+        stream.write_all(b"x").is_ok() && matches!(stream.read(&mut back), Ok(1))
+    };
+    let mut held = [connect(), connect()];
+    assert!(held.iter_mut().all(&works));
+    fs::write(house.path("tunnel.toml"), client("spare-age=31\n")).expect("write");
+    tunnel.line("reloaded configuration");
+    assert!(!works(&mut connect()), "a third, where two are allowed");
+    assert!(held.iter_mut().all(&works));
+    // The identity that it names comes later.
+    fs::write(house.path("tunnel.toml"), client("").replace("alice.key", "late.key")).expect("write");
+    let line = tunnel.line("configuration not reloaded");
+    assert!(line.contains("late.key") && line.contains("client tunnel \"c\""), "{line}");
+    fs::rename(house.path("alice.key"), house.path("late.key")).expect("rename");
+    tunnel.line("reloaded configuration");
+}
+
 // Sockets that systemd has opened, and what it is told.
 #[test]
 fn systemd() {

@@ -265,6 +265,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Establish<'_, T> {
                         Direction::Outbound => decision.await,
                         // The initiator is authenticated by now: it gets a verdict in any case.
                         Direction::Inbound => tokio::select! {
+                            biased;
                             decision = timeout_at(busy, decision) => decision.unwrap_or_else(|_| too_busy()),
                             () = told(&mut give_way) => too_busy(),
                         },

@@ -3,7 +3,11 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::num::NonZeroU8;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -79,16 +83,70 @@ impl Event {
     }
 
     pub fn write(self) {
-        let line = if JSON.load(Ordering::Relaxed) { Value::Object(self.json).to_string() } else { self.text };
-        put(&line);
+        put(&self.line());
+    }
+
+    fn line(self) -> String {
+        if JSON.load(Ordering::Relaxed) { Value::Object(self.json).to_string() } else { self.text }
+    }
+}
+
+/// From now on a thread writes: whoever reads standard error and stalls must not stop anything else. Lines beyond those that wait are lost, and counted.
+pub fn write_apart() {
+    let (lines, waiting) = sync_channel(WAITING);
+    let writer = move || {
+        for next in waiting {
+            match next {
+                Next::Line(line) => {
+                    let lost = LOST.swap(0, Ordering::Relaxed);
+                    if lost > 0 {
+                        put_now(&Event::new("lost").number("lines", lost).line());
+                    }
+                    put_now(&line);
+                }
+                Next::Told(told) => drop(told.send(())),
+            }
+        }
+    };
+    if thread::Builder::new().name("log".to_string()).spawn(writer).is_ok() {
+        let _ = WRITER.set(lines);
+    }
+}
+
+/// Waits until all is written, a second at most.
+pub fn finish() {
+    let (tell, told) = sync_channel(1);
+    if let Some(lines) = WRITER.get()
+        && lines.try_send(Next::Told(tell)).is_ok()
+    {
+        let _ = told.recv_timeout(Duration::from_secs(1));
+    }
+}
+
+enum Next {
+    Line(String),
+    Told(SyncSender<()>),
+}
+
+fn put(line: &str) {
+    match WRITER.get() {
+        None => put_now(line),
+        Some(lines) => {
+            if lines.try_send(Next::Line(line.to_string())).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
 /// In one write, so that the lines of two processes don't mix.
-fn put(line: &str) {
+fn put_now(line: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
+static WRITER: OnceLock<SyncSender<Next>> = OnceLock::new();
+static LOST: AtomicU64 = AtomicU64::new(0);
+const WAITING: usize = 8_192;
 /// As RFC 3339 has it, always of the same length.
 const MILLISECONDS: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();

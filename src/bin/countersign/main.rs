@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => block_on(None, bench::run(args)),
         Command::Ca(args) => ca::run(&args),
     };
+    log::finish();
     match result {
         Ok(code) => ExitCode::from(code),
         Err(report) => report.print(),

@@ -9,6 +9,8 @@ use countersign::PublicKey;
 use countersign::identity::Peer;
 use countersign::reload::ReloadStats;
 
+use tokio::time::MissedTickBehavior;
+
 use crate::tunnel::histogram::Histogram;
 use crate::watch::Watched;
 
@@ -210,6 +212,7 @@ impl Book {
     /// Notes a point of the history each second, until it is dropped.
     pub async fn note_history(&self) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut before, mut at) = (self.totals(), Instant::now());
         loop {
             every.tick().await;
@@ -324,15 +327,15 @@ impl Tunnel {
         let bound = u64::try_from(most.sessions).unwrap_or(u64::MAX);
         {
             let mut peers = lock(&self.peers);
-            let theirs = peers.entry(*facts.peer.public_key()).or_default();
-            if most.of_peer > 0 && *theirs >= most.of_peer {
+            let key = *facts.peer.public_key();
+            if most.of_peer > 0 && peers.get(&key).is_some_and(|theirs| *theirs >= most.of_peer) {
                 return Err(Box::new((facts, full_of_peer(most.of_peer))));
             }
             if self.live.load(Ordering::Relaxed) >= bound {
                 return Err(Box::new((facts, full(most.sessions))));
             }
             // Under the lock, so that the bound is never passed.
-            *theirs += 1;
+            *peers.entry(key).or_default() += 1;
             self.live.fetch_add(1, Ordering::Relaxed);
         }
         self.total.fetch_add(1, Ordering::Relaxed);

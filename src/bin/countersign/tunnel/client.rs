@@ -104,7 +104,8 @@ impl Caller {
         Call { from, to: &self.target, service, own: self.config.public_key() }
     }
 
-    pub async fn call(&self, service: &str) -> Result<Stream<TcpStream>, ConnectError> {
+    /// Eager or not as wanted; a spare gains nothing by it.
+    pub async fn call(&self, service: &str, eager: bool) -> Result<Stream<TcpStream>, ConnectError> {
         let mut call = self.config.connect(self.target.clone()).service(service);
         if let Some(peer) = self.peer {
             call = call.peer(peer);
@@ -112,7 +113,7 @@ impl Caller {
         if let Some(name) = self.name.clone() {
             call = call.peer_name(name);
         }
-        if self.eager {
+        if eager {
             call = call.eager();
         }
         call.await
@@ -144,7 +145,7 @@ impl Prepared {
                     accepted = door.accept() => accepted,
                 };
                 match accepted {
-                    Ok((plain, from)) => drop(tokio::spawn(inner.clone().carry(plain, from, spares.clone()))),
+                    Ok((plain, from)) => inner.begin(plain, from, spares.clone()),
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                     Err(error) => {
                         inner.failures.of_plain(&inner.tunnel, "?", "accept", error);
@@ -153,7 +154,7 @@ impl Prepared {
                 }
             }
             for (plain, from) in door.last() {
-                tokio::spawn(inner.clone().carry(plain, from, spares.clone()));
+                inner.begin(plain, from, spares.clone());
             }
             drop(stop);
         });
@@ -214,9 +215,18 @@ fn of_unix(socket: UnixStream) -> (Plain, String) {
 }
 
 impl Inner {
+    fn begin(self: &Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
+        // From here on, so that a drain waits for it.
+        let working = self.book.work();
+        let carried = self.clone().carry(plain, from, spares);
+        tokio::spawn(async move {
+            carried.await;
+            drop(working);
+        });
+    }
+
     /// What comes before and after a session is boxed: it takes no part of the memory that the session needs while it lasts.
     async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
-        let _working = self.book.work();
         let Some(_place) = self.tunnel.place(self.most) else {
             self.failures.of_plain(&self.tunnel, &from, "busy", full(self.most));
             return plain.reset();
@@ -248,6 +258,10 @@ impl Inner {
         let most = Most { sessions: usize::MAX, of_peer: 0 };
         if let Ok(entry) = self.tunnel.begin(&self.book, most, facts) {
             let end = run(stream, plain, &entry, &self.bounds, &mut stage).await;
+            if end.refused {
+                // It was counted as accepted when an eager call returned.
+                self.tunnel.handshakes.add(("refused", end.cause));
+            }
             log_end(&entry.session, &end);
         }
     }
@@ -282,7 +296,7 @@ impl Inner {
             return Ok(stream);
         }
         let started = Instant::now();
-        let called = self.caller.call(service).await;
+        let called = self.caller.call(service, self.caller.eager).await;
         match &called {
             Ok(_) => self.tunnel.shook_hands(started.elapsed()),
             Err(error) => {

@@ -77,6 +77,9 @@ fn client(place: &str, said: Vec<String>) -> Result<Entry, Report> {
 fn arguments(place: &str, table: Toml) -> Result<Vec<String>, Report> {
     let mut arguments = Vec::new();
     for (key, value) in table {
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+            return Err(wrong(format!("{place}: {key:?} is no key")));
+        }
         let values = match value {
             Value::Array(values) => values,
             // route = { SERVICE = "TARGET" }

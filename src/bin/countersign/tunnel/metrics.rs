@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
 use crate::metrics::{Exposition, reloads};
@@ -49,9 +50,21 @@ pub fn prometheus(book: &Book, draining: bool) -> String {
     text.value(&[], u8::from(draining));
     text.family("countersign_start_time_seconds", "gauge", "Since 1970, in UTC");
     text.value(&[], since_1970(book.started));
+    if let Some((open, most)) = descriptors() {
+        text.family("process_open_fds", "gauge", "Open descriptors");
+        text.value(&[], open);
+        text.family("process_max_fds", "gauge", "How many there may be");
+        text.value(&[], most);
+    }
     text.family("countersign_build_info", "gauge", "The version");
     text.value(&[("version", VERSION)], 1);
     text.finish()
+}
+
+/// How many descriptors are open, and may be, where the system says so.
+fn descriptors() -> Option<(usize, u64)> {
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some((open, getrlimit(Resource::Nofile).current?))
 }
 
 fn handshake_seconds(text: &mut Exposition, tunnels: &[Arc<Tunnel>]) {

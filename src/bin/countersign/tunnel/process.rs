@@ -25,7 +25,7 @@ use crate::tunnel::file::{End, Entry, Plan};
 use crate::tunnel::manager::Manager;
 use crate::tunnel::session::Stage;
 use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
-use crate::tunnel::takeover::{self, Asked, Heir};
+use crate::tunnel::takeover::{self, Asked, Giving, Heir, Predecessor};
 use crate::tunnel::{admin, server};
 use crate::watch::Watched;
 
@@ -43,6 +43,8 @@ struct Process {
     shared: Shared,
     sockets: Sockets,
     running: Vec<Running>,
+    /// Tunnels that were taken out, or changed: until all that they have accepted is a session.
+    leaving: Vec<Running>,
 }
 
 /// A tunnel that takes connections.
@@ -79,6 +81,7 @@ enum ReadyEnd {
 pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Result<u8, Report> {
     log::set_json(plan.process.log == LogFormat::Json);
     let _ = raise_descriptors();
+    log::write_apart();
     let signal = |kind| signal(kind).map_err(|error| Report::io("can't watch for signals", &error));
     let (mut hangup, mut interrupt, mut terminate) =
         (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -91,18 +94,16 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let (sockets, predecessor) =
         taken.map_or_else(|| (BTreeMap::new(), None), |taken| (taken.sockets, Some(taken.from)));
     let mut process = Process::new(plan.process, file, Sockets::new(inherited, sockets));
-    process.apply(plan.entries).await?;
+    let took_over = predecessor.is_some();
+    process.apply(plan.entries, predecessor).await?;
     let admin = process.admin().await?;
     let mut heir = process.args.takeover.as_deref().map(Heir::listen).transpose()?;
-    // Nothing can fail any more.
     process.keep_sockets();
-    let took_over = predecessor.is_some();
-    predecessor.into_iter().for_each(takeover::Predecessor::release);
     let manager = Manager;
     manager.ready(took_over);
     tokio::spawn(Manager::watchdog());
 
-    let mut handed_over = false;
+    let (mut giving, mut handed_over) = (None, false);
     let mut stop = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -114,8 +115,10 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
             _ = hangup.recv() => process.reload(&manager, true).await,
             () = next(changed.as_mut().map(|(_, changed)| changed)) => process.reload(&manager, false).await,
             () = process.retry() => process.reload(&manager, false).await,
-            asked = asked(heir.as_mut()) => {
-                handed_over = process.hand_over(asked).await;
+            asked = asked(heir.as_mut()), if giving.is_none() => giving = process.hand_over(asked),
+            given = given(giving.as_mut()) => {
+                giving = None;
+                handed_over = was_handed_over(given);
                 if handed_over {
                     break;
                 }
@@ -123,16 +126,20 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
             () = stop() => break,
         }
     }
-    manager.stopping();
+    // One that was asked for and not finished is broken off: that process does not begin.
+    drop(giving);
     // Whoever wants to take over from now on finds nobody, and ports that are free.
     let heir = heir.map(|(heir, _)| heir);
     if handed_over {
         heir.into_iter().for_each(Heir::leave);
         admin.into_iter().for_each(|admin| admin.abort());
     } else {
+        // Where another process goes on the service does not stop.
+        manager.stopping();
         drop(heir);
     }
     process.drain(handed_over, stop).await;
+    log::finish();
     Ok(0)
 }
 
@@ -150,7 +157,7 @@ impl Process {
     fn new(args: ProcessArgs, file: Option<PathBuf>, sockets: Sockets) -> Self {
         let shared =
             Shared { book: Book::new(), failures: Arc::new(Failures::new()), stage: watch::channel(Stage::Running).0 };
-        Process { args, file, shared, sockets, running: Vec::new() }
+        Process { args, file, shared, sockets, running: Vec::new(), leaving: Vec::new() }
     }
 
     fn prepare(&self, entries: Vec<Entry>) -> Result<Vec<Ready>, Report> {
@@ -202,12 +209,19 @@ impl Process {
     }
 
     /// Runs these tunnels and no others. What can fail comes first; those that stay the same are not touched.
-    async fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Report> {
+    async fn apply(&mut self, entries: Vec<Entry>, predecessor: Option<Predecessor>) -> Result<(), Report> {
         let wanted: Vec<Vec<String>> = entries.iter().map(|entry| entry.said.clone()).collect();
         let ready = self.prepare(entries)?;
         let mut sockets = Vec::new();
         for ready in &ready {
             sockets.push(self.sockets.listen(&ready.key, &ready.listen, ready.mode).await?);
+        }
+        if let Some(address) = self.args.admin.clone() {
+            self.sockets.listen(ADMIN, &address, 0o600).await?;
+        }
+        // From here on the other process takes nothing more; connections wait in the sockets.
+        if let Some(predecessor) = predecessor {
+            predecessor.release()?;
         }
         let mut started = Vec::new();
         for (ready, socket) in ready.into_iter().zip(sockets) {
@@ -228,6 +242,8 @@ impl Process {
         self.running.extend(started);
         // The new ones listen already, on the same sockets.
         stopped.iter().for_each(Running::stop);
+        self.leaving.retain(|leaving| !leaving.is_done());
+        self.leaving.extend(stopped);
         let names: Vec<(String, Side)> = self.running.iter().map(|running| running.name.clone()).collect();
         self.shared.book.keep(&names);
         let watched = self
@@ -265,7 +281,7 @@ impl Process {
         if let Some(file) = self.file.clone() {
             let applied = match Plan::read(&file) {
                 Ok(Plan { process, entries }) => {
-                    let applied = self.apply(entries).await;
+                    let applied = self.apply(entries, None).await;
                     if applied.is_ok() {
                         self.take_over_args(process);
                     }
@@ -319,22 +335,10 @@ impl Process {
         Ok(Some(tokio::spawn(admin::serve(door, book, stage))))
     }
 
-    /// Gives the sockets to the next process; returns whether it serves.
-    async fn hand_over(&self, asked: Asked) -> bool {
-        let given = self.sockets.handles();
-        let handed = match given {
-            Ok(sockets) => {
-                let handed = tokio::task::spawn_blocking(move || asked.give(&sockets)).await;
-                handed.unwrap_or_else(|_| Err(io::Error::other("panicked")))
-            }
-            Err(error) => Err(error),
-        };
-        match handed {
-            Ok(true) => return true,
-            Ok(false) => log::line("warning: a process that wanted to take over did not get so far; this one goes on"),
-            Err(error) => log::line(format!("warning: the sockets were not handed over: {error}; this one goes on")),
-        }
-        false
+    /// Begins to give the sockets to the next process.
+    fn hand_over(&self, asked: Asked) -> Option<Giving> {
+        let giving = self.sockets.handles().and_then(|sockets| asked.give(sockets));
+        giving.map_err(|error| log::line(format!("warning: the sockets can't be handed over: {error}"))).ok()
     }
 
     /// Takes nothing new; lets what is there end, for so long, or until it is told to stop again.
@@ -370,7 +374,7 @@ impl Process {
         loop {
             every.tick().await;
             let book = &self.shared.book;
-            if book.working() == 0 && self.running.iter().all(Running::is_done) {
+            if book.working() == 0 && self.running.iter().chain(&self.leaving).all(Running::is_done) {
                 return;
             }
         }
@@ -420,7 +424,7 @@ impl Running {
     /// Whether nothing is under way that has not become a session.
     fn is_done(&self) -> bool {
         match &self.stop {
-            Stop::Server(listener) => listener.stats().in_flight == 0,
+            Stop::Server(listener) => listener.is_finished(),
             // It has let in whoever was there.
             Stop::Client(stop) => stop.is_closed(),
         }
@@ -460,6 +464,22 @@ async fn next(changed: Option<&mut mpsc::Receiver<()>>) {
     if told.is_none() {
         pending().await
     }
+}
+
+async fn given(giving: Option<&mut Giving>) -> io::Result<bool> {
+    match giving {
+        Some(giving) => giving.done().await,
+        None => pending().await,
+    }
+}
+
+fn was_handed_over(given: io::Result<bool>) -> bool {
+    match given {
+        Ok(true) => return true,
+        Ok(false) => log::line("warning: a process that wanted to take over did not get so far; this one goes on"),
+        Err(error) => log::line(format!("warning: the sockets were not handed over: {error}; this one goes on")),
+    }
+    false
 }
 
 async fn asked(heir: Option<&mut (Heir, mpsc::Receiver<Asked>)>) -> Asked {

@@ -109,7 +109,13 @@ impl Prepared {
         tokio::spawn(async move {
             // Fails once it has stopped and everything that was accepted has been given out.
             while let Ok(arrival) = arriving.arrival().await {
-                tokio::spawn(inner.clone().serve(arrival));
+                // From here on, so that a drain waits for it.
+                let working = inner.book.work();
+                let served = inner.clone().serve(arrival);
+                tokio::spawn(async move {
+                    served.await;
+                    drop(working);
+                });
             }
         });
         Ok(listener)
@@ -130,7 +136,6 @@ impl Inner {
     }
 
     async fn serve(self: Arc<Self>, arrival: Arrival) {
-        let _working = self.book.work();
         let Arrival { stream, address, handshake, .. } = arrival;
         self.tunnel.shook_hands(handshake);
         let Some(target) = self.routes.get(stream.service()) else { return };

@@ -48,6 +48,8 @@ pub async fn ending(stage: &mut watch::Receiver<Stage>) {
 pub struct End {
     pub cause: &'static str,
     pub text: String,
+    /// The peer has refused us, after an eager call.
+    pub refused: bool,
 }
 
 impl Bounds {
@@ -63,7 +65,7 @@ impl Bounds {
 
 impl End {
     pub fn new(cause: &'static str, text: impl Into<String>) -> Self {
-        End { cause, text: text.into() }
+        End { cause, text: text.into(), refused: false }
     }
 
     /// The session failed.
@@ -78,7 +80,10 @@ impl End {
                     None => End::new(causes::of_error(&Error::AlertReceived(alert.clone())), error.to_string()),
                 }
             }
-            Some(cause) => End::new(causes::of_error(cause), error.to_string()),
+            Some(cause) => {
+                let refused = matches!(cause, Error::Refused(_));
+                End { refused, ..End::new(causes::of_error(cause), error.to_string()) }
+            }
             None => End::new("lost", error.to_string()),
         }
     }

@@ -37,6 +37,8 @@ struct Open {
     socket: Socket,
     /// Ours to remove when it is closed.
     path: Option<PathBuf>,
+    /// The name of one that systemd has opened.
+    systemd: Option<String>,
 }
 
 /// What systemd has opened for us (sd_listen_fds(3)), with the names of the sockets.
@@ -98,24 +100,25 @@ impl Sockets {
         let failed = |error: io::Error| Report::io(format!("can't listen on {address}"), &error);
         let path = address.strip_prefix("unix:").map(PathBuf::from);
         if let Some(socket) = self.taken_over.remove(key) {
-            return Ok(Open { socket, path });
+            return Ok(Open { socket, path, systemd: None });
         }
         if address == "systemd" || address.starts_with("systemd:") {
             let name = address.strip_prefix("systemd:");
-            return Ok(Open { socket: self.passed_by_systemd(address, name)?, path: None });
+            let (name, socket) = self.passed_by_systemd(address, name)?;
+            return Ok(Open { socket, path: None, systemd: Some(name) });
         }
         let socket = match &path {
             Some(path) => Socket::Unix(bind_unix(path, mode).map_err(failed)?),
             None => Socket::Tcp(bind_tcp(address).await.map_err(failed)?),
         };
-        Ok(Open { socket, path })
+        Ok(Open { socket, path, systemd: None })
     }
 
-    fn passed_by_systemd(&mut self, address: &str, name: Option<&str>) -> Result<Socket, Report> {
+    fn passed_by_systemd(&mut self, address: &str, name: Option<&str>) -> Result<(String, Socket), Report> {
         let given = &mut self.inherited.0;
         let found = given.iter().position(|(given, _)| name.is_none_or(|name| name == given));
         match found {
-            Some(n) => Ok(given.remove(n).1),
+            Some(n) => Ok(given.remove(n)),
             None => {
                 let names: Vec<&str> = given.iter().map(|(name, _)| &**name).collect();
                 let there = if names.is_empty() { "none are left".to_string() } else { names.join(", ") };
@@ -139,8 +142,11 @@ impl Sockets {
     }
 
     fn close(&mut self, key: &str) {
-        if let Some(Open { path: Some(path), .. }) = self.open.remove(key) {
-            remove_socket(&path);
+        match self.open.remove(key) {
+            Some(Open { path: Some(path), .. }) => remove_socket(&path),
+            // It can't be opened again: it is kept for whoever names it next.
+            Some(Open { socket, systemd: Some(name), .. }) => self.inherited.0.push((name, socket)),
+            _ => {}
         }
     }
 

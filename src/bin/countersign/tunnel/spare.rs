@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign::Stream;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -106,7 +106,7 @@ impl Supply {
 
     async fn make(self: Arc<Self>, pool: &Pool, place: OwnedSemaphorePermit) {
         let started = Instant::now();
-        match self.caller.call(&self.service).await {
+        match self.caller.call(&self.service, false).await {
             Ok(stream) => {
                 self.tunnel.shook_hands(started.elapsed());
                 let (ask, asked) = oneshot::channel();
@@ -123,7 +123,8 @@ impl Supply {
 
     /// The longer, the more has failed since a spare was of use.
     async fn pause(&self) {
-        let failed = self.failed.fetch_add(1, Ordering::Relaxed).min(16);
+        // So many are made at a time, and fail together.
+        let failed = (self.failed.fetch_add(1, Ordering::Relaxed) / 4).min(16);
         sleep((FIRST_PAUSE * 2_u32.pow(failed)).min(LAST_PAUSE)).await;
     }
 }
@@ -146,12 +147,16 @@ async fn hold(
     supply.tunnel.spare.fetch_sub(1, Ordering::Relaxed);
     if broke {
         // A service that ends them at once, or is down, must not be called in a circle.
+        let why = "a spare session was ended by the other side before anybody needed it";
+        supply.failures.of_plain(&supply.tunnel, "spare", "spare", why);
         drop(stream);
         return supply.pause().await;
     }
     supply.failed.store(0, Ordering::Relaxed);
     drop(place);
     match wanted {
+        // Ended just now: whoever asked asks the next one.
+        Some(_) if is_closed(&stream).await => {}
         // Who asked may have gone: then it is closed as well.
         Some(wanted) => {
             if let Err(stream) = wanted.send(stream) {
@@ -165,8 +170,19 @@ async fn hold(
 /// Returns when the session has ended. What the service says first stays in it.
 async fn ended(stream: &mut Stream<TcpStream>) {
     if stream.fill_buf().await.is_ok_and(|data| !data.is_empty()) {
-        let _ = stream.keep_alive().await;
+        // With that before it nothing more is read: whether it ends shows at the socket.
+        while !is_closed(stream).await {
+            if timeout(LOOK, stream.keep_alive()).await.is_ok() {
+                return;
+            }
+        }
     }
+}
+
+/// Whether the other side has closed the connection, whatever is still to be read.
+async fn is_closed(stream: &Stream<TcpStream>) -> bool {
+    let ready = timeout(Duration::ZERO, stream.get_ref().ready(Interest::READABLE)).await;
+    ready.is_ok_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
 }
 
 /// To the service it is a connection that ends without having been used.
@@ -187,5 +203,7 @@ const CALLS_AT_A_TIME: usize = 4;
 /// How long the keeper waits after a call that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long a session gets to end that nobody used.
 const CLOSE: Duration = Duration::from_secs(2);

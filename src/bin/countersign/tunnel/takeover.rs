@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -14,10 +15,9 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::log;
-use crate::report::Report;
+use crate::report::{IO, Report};
 use crate::tunnel::sockets::{Socket, bind_unix, remove_socket};
 
 /// The sockets of the process that is to be replaced, by their names.
@@ -80,10 +80,14 @@ fn receive(stream: &UnixStream) -> io::Result<Option<BTreeMap<String, Socket>>> 
 }
 
 impl Predecessor {
-    /// This process serves now: the other one may drain.
-    pub fn release(mut self) {
-        if let Err(error) = self.0.write_all(SERVING) {
-            log::line(format!("warning: the process that was replaced can't be told: {error}"));
+    /// Everything is ready here: the other one takes nothing more from now on. If it does not say so, it goes on, and this one must not begin.
+    pub fn release(mut self) -> Result<(), Report> {
+        let mut answer = [0; GO.len()];
+        let told = self.0.write_all(READY).and_then(|()| self.0.read_exact(&mut answer));
+        match told {
+            Ok(()) if answer == *GO => Ok(()),
+            Ok(()) => Err(Report::new(IO, "can't take over: the other process answers something else", None)),
+            Err(error) => Err(Report::io("can't take over: the other process goes on", &error)),
         }
     }
 }
@@ -126,9 +130,37 @@ fn accept(listener: &UnixListener, asks: &mpsc::Sender<Asked>) {
     }
 }
 
+/// Sockets that are being handed over, by a thread of their own; it is broken off when this is dropped.
+#[derive(Debug)]
+pub struct Giving {
+    stream: UnixStream,
+    given: oneshot::Receiver<io::Result<bool>>,
+}
+
+impl Giving {
+    /// Whether the other process has them and begins.
+    pub async fn done(&mut self) -> io::Result<bool> {
+        (&mut self.given).await.unwrap_or_else(|_| Err(io::Error::other("panicked")))
+    }
+}
+
+impl Drop for Giving {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
 impl Asked {
-    /// Gives the sockets away; returns whether the other process serves.
-    pub fn give(mut self, sockets: &[(String, OwnedFd)]) -> io::Result<bool> {
+    /// Gives the sockets away.
+    pub fn give(self, sockets: Vec<(String, OwnedFd)>) -> io::Result<Giving> {
+        let stream = self.0.try_clone()?;
+        let (tell, given) = oneshot::channel();
+        let give = move || drop(tell.send(self.give_now(&sockets)));
+        thread::Builder::new().name("takeover".to_string()).spawn(give)?;
+        Ok(Giving { stream, given })
+    }
+
+    fn give_now(mut self, sockets: &[(String, OwnedFd)]) -> io::Result<bool> {
         if sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(ErrorKind::InvalidInput, "more sockets than can be handed over"));
         }
@@ -142,14 +174,16 @@ impl Asked {
         }
         sendmsg(&self.0, &[IoSlice::new(names.as_bytes())], &mut control, SendFlags::NOSIGNAL)?;
         self.0.set_read_timeout(Some(PATIENCE))?;
-        let mut answer = [0; SERVING.len()];
-        Ok(self.0.read_exact(&mut answer).is_ok() && answer == *SERVING)
+        let mut answer = [0; READY.len()];
+        let ready = self.0.read_exact(&mut answer).is_ok() && answer == *READY;
+        Ok(ready && self.0.write_all(GO).is_ok())
     }
 }
 
-const SERVING: &[u8; 8] = b"serving\n";
+const READY: &[u8; 6] = b"ready\n";
+const GO: &[u8; 3] = b"go\n";
 /// As many as Linux hands over in one message.
 const MAX_SOCKETS: usize = 253;
 const MAX_NAMES: usize = 64 * 1024;
-/// How long one process waits for the other.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one process waits for the other, which may have to ask for a passphrase.
+const PATIENCE: Duration = Duration::from_secs(300);
