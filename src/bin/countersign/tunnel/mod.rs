@@ -15,6 +15,7 @@ mod manager;
 mod metrics;
 mod plain;
 mod process;
+mod running;
 mod server;
 mod session;
 mod sockets;

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign::Reload;
 use countersign::reload::ReloadEvent;
-use countersign::{Listener, Reload};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
@@ -19,15 +18,15 @@ use crate::log::{self, Event};
 use crate::report::{IO, Report};
 use crate::tunnel::args::{LogFormat, ProcessArgs};
 use crate::tunnel::book::{Book, Side};
-use crate::tunnel::client::{self, Door};
+use crate::tunnel::client;
 use crate::tunnel::failures::Failures;
 use crate::tunnel::file::{End, Entry, Plan};
 use crate::tunnel::manager::Manager;
+use crate::tunnel::running::{Ready, ReadyEnd, Running};
 use crate::tunnel::session::Stage;
-use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
+use crate::tunnel::sockets::{Inherited, Sockets, check_listen};
 use crate::tunnel::takeover::{self, Asked, Giving, Heir, Predecessor};
 use crate::tunnel::{admin, server};
-use crate::watch::Watched;
 
 /// What all tunnels of the process share.
 pub struct Shared {
@@ -45,36 +44,6 @@ struct Process {
     running: Vec<Running>,
     /// Tunnels that were taken out, or changed: until all that they have accepted is a session.
     leaving: Vec<Running>,
-}
-
-/// A tunnel that takes connections.
-struct Running {
-    said: Vec<String>,
-    key: String,
-    name: (String, Side),
-    watched: Vec<Arc<Watched>>,
-    stop: Stop,
-}
-
-enum Stop {
-    Server(Arc<Listener>),
-    Client(watch::Sender<bool>),
-}
-
-/// A tunnel whose files are loaded, and that has no socket yet.
-struct Ready {
-    said: Vec<String>,
-    key: String,
-    name: (String, Side),
-    watched: Vec<Arc<Watched>>,
-    listen: String,
-    mode: u32,
-    end: ReadyEnd,
-}
-
-enum ReadyEnd {
-    Server(Box<server::Prepared>),
-    Client(client::Prepared),
 }
 
 /// Runs until it is told to stop, or replaced.
@@ -378,65 +347,6 @@ impl Process {
                 return;
             }
         }
-    }
-}
-
-impl Ready {
-    fn start(self, socket: Socket, book: &Book) -> io::Result<Running> {
-        let Ready { said, key, name, watched, end, .. } = self;
-        let door = socket.door()?;
-        let address = door.address();
-        let stop = match (end, door) {
-            (ReadyEnd::Server(server), Door::Tcp(socket)) => Stop::Server(server.start(socket)?),
-            (ReadyEnd::Server(_), Door::Unix(_)) => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a TCP socket"));
-            }
-            (ReadyEnd::Client(client), door) => {
-                let (stop, stopped) = watch::channel(false);
-                if address.parse().is_ok_and(|address: std::net::SocketAddr| !address.ip().to_canonical().is_loopback())
-                {
-                    log::line(format!("warning: whoever can reach {address} acts with the key of tunnel {}", name.0));
-                }
-                client.start(door, stopped);
-                Stop::Client(stop)
-            }
-        };
-        // With port 0 or a socket of systemd's only now it is known.
-        book.tunnel(&name.0, name.1, &address);
-        Event::new("listening")
-            .saying(format!("on {address}"))
-            .only_json("address", address.into())
-            .word("tunnel", &name.0)
-            .word("side", name.1.name())
-            .write();
-        Ok(Running { said, key, name, watched, stop })
-    }
-}
-
-impl Running {
-    fn stop(&self) {
-        match &self.stop {
-            Stop::Server(listener) => listener.stop(),
-            Stop::Client(stop) => drop(stop.send(true)),
-        }
-    }
-
-    /// Whether nothing is under way that has not become a session.
-    fn is_done(&self) -> bool {
-        match &self.stop {
-            Stop::Server(listener) => listener.is_finished(),
-            // It has let in whoever was there.
-            Stop::Client(stop) => stop.is_closed(),
-        }
-    }
-}
-
-impl Socket {
-    fn door(self) -> io::Result<Door> {
-        Ok(match self {
-            Socket::Tcp(socket) => Door::Tcp(TcpListener::from_std(socket)?),
-            Socket::Unix(socket) => Door::Unix(UnixListener::from_std(socket)?),
-        })
     }
 }
 

@@ -1,0 +1,106 @@
+//! One tunnel of the process: ready when its files are loaded, and running once it takes connections.
+
+use std::io;
+use std::sync::Arc;
+
+use countersign::Listener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::log::{self, Event};
+use crate::tunnel::book::{Book, Side};
+use crate::tunnel::client::{self, Door};
+use crate::tunnel::server;
+use crate::tunnel::sockets::Socket;
+use crate::watch::Watched;
+
+/// A tunnel that takes connections.
+pub struct Running {
+    pub said: Vec<String>,
+    pub key: String,
+    pub name: (String, Side),
+    pub watched: Vec<Arc<Watched>>,
+    stop: Stop,
+}
+
+enum Stop {
+    Server(Arc<Listener>),
+    Client(watch::Sender<bool>),
+}
+
+/// A tunnel whose files are loaded, and that has no socket yet.
+pub struct Ready {
+    pub said: Vec<String>,
+    pub key: String,
+    pub name: (String, Side),
+    pub watched: Vec<Arc<Watched>>,
+    pub listen: String,
+    pub mode: u32,
+    pub end: ReadyEnd,
+}
+
+pub enum ReadyEnd {
+    Server(Box<server::Prepared>),
+    Client(client::Prepared),
+}
+
+impl Ready {
+    /// Takes connections from now on.
+    pub fn start(self, socket: Socket, book: &Book) -> io::Result<Running> {
+        let Ready { said, key, name, watched, end, .. } = self;
+        let door = socket.door()?;
+        let address = door.address();
+        let stop = match (end, door) {
+            (ReadyEnd::Server(server), Door::Tcp(socket)) => Stop::Server(server.start(socket)?),
+            (ReadyEnd::Server(_), Door::Unix(_)) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a TCP socket"));
+            }
+            (ReadyEnd::Client(client), door) => {
+                let (stop, stopped) = watch::channel(false);
+                if address.parse().is_ok_and(|address: std::net::SocketAddr| !address.ip().to_canonical().is_loopback())
+                {
+                    log::line(format!("warning: whoever can reach {address} acts with the key of tunnel {}", name.0));
+                }
+                client.start(door, stopped);
+                Stop::Client(stop)
+            }
+        };
+        // With port 0 or a socket of systemd's only now it is known.
+        book.tunnel(&name.0, name.1, &address);
+        Event::new("listening")
+            .saying(format!("on {address}"))
+            .only_json("address", address.into())
+            .word("tunnel", &name.0)
+            .word("side", name.1.name())
+            .write();
+        Ok(Running { said, key, name, watched, stop })
+    }
+}
+
+impl Running {
+    /// Takes no more connections.
+    pub fn stop(&self) {
+        match &self.stop {
+            Stop::Server(listener) => listener.stop(),
+            Stop::Client(stop) => drop(stop.send(true)),
+        }
+    }
+
+    /// Whether nothing is under way that has not become a session.
+    pub fn is_done(&self) -> bool {
+        match &self.stop {
+            Stop::Server(listener) => listener.is_finished(),
+            // It has let in whoever was there.
+            Stop::Client(stop) => stop.is_closed(),
+        }
+    }
+}
+
+impl Socket {
+    pub fn door(self) -> io::Result<Door> {
+        Ok(match self {
+            Socket::Tcp(socket) => Door::Tcp(TcpListener::from_std(socket)?),
+            Socket::Unix(socket) => Door::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+}
