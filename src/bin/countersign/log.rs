@@ -151,3 +151,16 @@ const WAITING: usize = 8_192;
 const MILLISECONDS: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 static JSON: AtomicBool = AtomicBool::new(false);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What a peer chooses can't look like another field, or another line.
+    #[test]
+    fn values_are_quoted_where_they_have_to_be() {
+        let event =
+            Event::new("closed").word("tunnel", "front").word("name", "a b=\"c\nd").text("service", "x\u{1b}[2J");
+        assert_eq!(event.line(), "closed tunnel=front name=\"a b=\\\"c\\nd\" service=\"x\\u{1b}[2J\"");
+    }
+}

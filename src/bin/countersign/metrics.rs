@@ -122,3 +122,19 @@ impl Exposition {
         self.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Names come from files and peers: none may end its label, or its line.
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Exposition::default();
+        text.family("a_total", "counter", "What it is");
+        text.value(&[("name", "a\"b\\c\nd"), ("side", "x")], 7);
+        text.value(&[], 1.5);
+        let expected = "# HELP a_total What it is\n# TYPE a_total counter\na_total{name=\"a\\\"b\\\\c\\nd\",side=\"x\"} 7\na_total 1.5\n";
+        assert_eq!(text.finish(), expected);
+    }
+}

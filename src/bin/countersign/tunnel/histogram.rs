@@ -35,3 +35,20 @@ impl Histogram {
 
 /// In seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Buckets count everything up to their bound, as Prometheus wants it.
+    #[test]
+    fn buckets_are_cumulative() {
+        let histogram = Histogram::default();
+        for milliseconds in [1, 3, 30, 20_000] {
+            histogram.add(Duration::from_millis(milliseconds));
+        }
+        let counts: Vec<u64> = histogram.bounds().map(|(_, count)| count).collect();
+        assert_eq!(counts, [1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]);
+        assert_eq!(histogram.sum(), (4, Duration::from_millis(20_034)));
+    }
+}

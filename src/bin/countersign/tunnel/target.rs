@@ -84,3 +84,37 @@ impl std::fmt::Display for Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes() {
+        for (text, service, target) in [
+            ("redis=127.0.0.1:6379", "redis", "127.0.0.1:6379"),
+            ("db=db.internal:5432", "db", "db.internal:5432"),
+            ("=[::1]:80", "", "[::1]:80"),
+            ("web=unix:/run/a=b.sock", "web", "unix:/run/a=b.sock"),
+            ("date=exec:date -u +%Y=1", "date", "exec"),
+        ] {
+            let route: Route = text.parse().unwrap();
+            assert_eq!((&*route.service, &*route.target.to_string()), (service, target));
+        }
+        for text in [
+            "",
+            "redis",
+            "redis=",
+            "re dis=a:1",
+            "a=b",
+            "a=b:0",
+            "a=b:70000",
+            "a=http://b:80",
+            "a=unix:",
+            "a=exec:",
+            "\u{e9}=a:1",
+        ] {
+            assert!(text.parse::<Route>().is_err(), "{text}");
+        }
+    }
+}
