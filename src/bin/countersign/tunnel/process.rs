@@ -24,7 +24,7 @@ use crate::tunnel::file::{End, Entry, Plan};
 use crate::tunnel::manager::Manager;
 use crate::tunnel::running::{Ready, ReadyEnd, Running};
 use crate::tunnel::session::Stage;
-use crate::tunnel::sockets::{Inherited, Sockets, check_listen};
+use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
 use crate::tunnel::takeover::{self, Asked, Giving, Heir, Predecessor};
 use crate::tunnel::{admin, server};
 
@@ -46,6 +46,14 @@ struct Process {
     leaving: Vec<Running>,
 }
 
+/// A configuration that can be used.
+struct Opened {
+    /// What is said of each tunnel in it.
+    wanted: Vec<Vec<String>>,
+    /// Those that are new.
+    ready: Vec<(Ready, Socket)>,
+}
+
 /// Runs until it is told to stop, or replaced.
 pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Result<u8, Report> {
     log::set_json(plan.process.log == LogFormat::Json);
@@ -64,9 +72,13 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         taken.map_or_else(|| (BTreeMap::new(), None), |taken| (taken.sockets, Some(taken.from)));
     let mut process = Process::new(plan.process, file, Sockets::new(inherited, sockets));
     let took_over = predecessor.is_some();
-    process.apply(plan.entries, predecessor).await?;
-    let admin = process.admin().await?;
+    let opened = process.open(plan.entries).await?;
+    // From here on the other process takes nothing more; connections wait in the sockets.
+    predecessor.map(Predecessor::release).transpose()?;
+    // Before the lines that say that we listen: then the next process may come.
     let mut heir = process.args.takeover.as_deref().map(Heir::listen).transpose()?;
+    process.begin(opened)?;
+    let admin = process.admin().await?;
     process.keep_sockets();
     let manager = Manager;
     manager.ready(took_over);
@@ -177,23 +189,25 @@ impl Process {
         Ok(all)
     }
 
-    /// Runs these tunnels and no others. What can fail comes first; those that stay the same are not touched.
-    async fn apply(&mut self, entries: Vec<Entry>, predecessor: Option<Predecessor>) -> Result<(), Report> {
-        let wanted: Vec<Vec<String>> = entries.iter().map(|entry| entry.said.clone()).collect();
-        let ready = self.prepare(entries)?;
-        let mut sockets = Vec::new();
-        for ready in &ready {
-            sockets.push(self.sockets.listen(&ready.key, &ready.listen, ready.mode).await?);
+    /// All of a configuration that can fail: what it names is loaded, and its sockets are open. Those of its tunnels that run already are not touched.
+    async fn open(&mut self, entries: Vec<Entry>) -> Result<Opened, Report> {
+        let wanted = entries.iter().map(|entry| entry.said.clone()).collect();
+        let mut ready = Vec::new();
+        for new in self.prepare(entries)? {
+            let socket = self.sockets.listen(&new.key, &new.listen, new.mode).await?;
+            ready.push((new, socket));
         }
         if let Some(address) = self.args.admin.clone() {
             self.sockets.listen(ADMIN, &address, 0o600).await?;
         }
-        // From here on the other process takes nothing more; connections wait in the sockets.
-        if let Some(predecessor) = predecessor {
-            predecessor.release()?;
-        }
+        Ok(Opened { wanted, ready })
+    }
+
+    /// Runs these tunnels and no others.
+    fn begin(&mut self, opened: Opened) -> Result<(), Report> {
+        let Opened { wanted, ready } = opened;
         let mut started = Vec::new();
-        for (ready, socket) in ready.into_iter().zip(sockets) {
+        for (ready, socket) in ready {
             let address = ready.listen.clone();
             match ready.start(socket, &self.shared.book) {
                 Ok(running) => started.push(running),
@@ -250,7 +264,10 @@ impl Process {
         if let Some(file) = self.file.clone() {
             let applied = match Plan::read(&file) {
                 Ok(Plan { process, entries }) => {
-                    let applied = self.apply(entries, None).await;
+                    let applied = match self.open(entries).await {
+                        Ok(opened) => self.begin(opened),
+                        Err(report) => Err(report),
+                    };
                     if applied.is_ok() {
                         self.take_over_args(process);
                     }
