@@ -97,7 +97,7 @@ fn half_close_both_ways() {
         stream.read_to_end(&mut all).expect("read");
         ended.send(all).expect("send");
     });
-    let (_server, mut client, address) = pair(&house, &first_to_end.to_string(), &[], &[]);
+    let (mut server, mut client, address) = pair(&house, &first_to_end.to_string(), &[], &[]);
     let mut stream = dial(&address);
     let mut said = String::new();
     stream.read_to_string(&mut said).expect("an end, while we may still write");
@@ -105,7 +105,10 @@ fn half_close_both_ways() {
     stream.write_all(&vec![7; 200_000]).expect("write");
     stream.shutdown(Shutdown::Write).expect("end");
     assert_eq!(told.recv_timeout(PATIENCE).expect("all"), vec![7; 200_000]);
-    assert_eq!(value(&client.line("closed "), "reason"), "ok");
+    // What one has sent the other has received.
+    let (ours, theirs) = (client.line("closed "), server.line("closed "));
+    assert_eq!((value(&ours, "sent"), value(&ours, "received"), value(&ours, "reason")), ("200000", "9", "ok"));
+    assert_eq!((value(&theirs, "sent"), value(&theirs, "received"), value(&theirs, "reason")), ("9", "200000", "ok"));
 }
 
 // A reset is not an end: who gets half of something must know that it is half.
