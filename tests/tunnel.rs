@@ -540,14 +540,20 @@ fn spare_sessions() {
     server.wait();
     until("none are ready", || spare(0));
     let route = format!("it={greeting}");
-    let _server = house.tunnel_server(&["--route", &route, "--listen", &target]);
+    let mut server = house.tunnel_server(&["--route", &route, "--listen", &target]);
     until("two are ready again", || spare(2));
     let mut stream = dial(&address);
     round_trip_after(&mut stream, b"hello\n");
-    // At the end they are closed properly.
+    // At the end they are closed properly: to the server and its service nothing was cut.
     drop(stream);
+    client.line("closed ");
+    until("two are ready again", || spare(2));
     client.signal("TERM");
     assert_eq!(client.wait(), 0);
+    for _ in 0..3 {
+        let line = server.line("closed ");
+        assert_eq!(value(&line, "cause"), "ok", "{line}");
+    }
 }
 
 fn round_trip_after(stream: &mut TcpStream, greeting: &[u8]) {

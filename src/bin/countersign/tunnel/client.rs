@@ -130,6 +130,7 @@ impl Prepared {
                     caller: inner.caller.clone(),
                     service: service.clone(),
                     tunnel: inner.tunnel.clone(),
+                    book: inner.book.clone(),
                     count: inner.spare,
                     age: inner.spare_age,
                     failures: inner.failures.clone(),

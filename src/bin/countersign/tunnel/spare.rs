@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::tunnel::book::Tunnel;
+use crate::tunnel::book::{Book, Tunnel};
 use crate::tunnel::client::Caller;
 use crate::tunnel::failures::Failures;
 
@@ -34,6 +34,7 @@ pub struct Supply {
     pub caller: Arc<Caller>,
     pub service: String,
     pub tunnel: Arc<Tunnel>,
+    pub book: Arc<Book>,
     pub count: u16,
     pub age: Duration,
     pub failures: Arc<Failures>,
@@ -136,6 +137,8 @@ async fn hold(
     supply: Arc<Supply>,
     place: OwnedSemaphorePermit,
 ) {
+    // A drain waits until it is closed.
+    let working = supply.book.work();
     supply.tunnel.spare.fetch_add(1, Ordering::Relaxed);
     let mut asked = asked;
     let (wanted, broke) = tokio::select! {
@@ -149,7 +152,7 @@ async fn hold(
         // A service that ends them at once, or is down, must not be called in a circle.
         let why = "a spare session was ended by the other side before anybody needed it";
         supply.failures.of_plain(&supply.tunnel, "spare", "spare", why);
-        drop(stream);
+        drop((stream, working));
         return supply.pause().await;
     }
     supply.failed.store(0, Ordering::Relaxed);
