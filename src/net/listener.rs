@@ -297,9 +297,13 @@ impl Door {
             && last_call
         {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            // It does not block; the first that says so is the end.
-            while let Ok(next) = socket.accept() {
-                last.push(next);
+            // It does not block; the first that says so is the end. One that has gone again is not.
+            loop {
+                match socket.accept() {
+                    Ok(next) => last.push(next),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(_) => break,
+                }
             }
         }
         drop(socket);

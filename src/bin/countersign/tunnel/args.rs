@@ -170,7 +170,7 @@ pub struct SessionArgs {
     /// End a session after so long, whatever it does; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=YEAR))]
     pub session_lifetime: u64,
-    /// Take so many bytes at a time from the plain side, 4K to 64K. With it a busy session needs at most about three times as much memory, an idle one none.
+    /// Take so many bytes at a time from the plain side, 4K to 64K. While data waits a session needs at most about three times as much memory, and none of it when it is idle.
     #[arg(long, value_name = "N", default_value = "64K", value_parser = parse_buffer)]
     pub buffer: u32,
     /// Connections from these addresses begin with a PROXY header, version 1 or 2, which says where they come from; a network such as 10.0.0.0/8 or
