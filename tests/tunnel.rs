@@ -13,7 +13,7 @@ use std::time::Duration;
 mod cmd;
 
 use cmd::tunnel::{Tunnel, body, dial, echo, exchange, get, http, round_trip, service, until, value};
-use cmd::{House, PATIENCE, peak_kib};
+use cmd::{House, PATIENCE, peak_kib, text};
 use socket2::SockRef;
 
 /// A server with one service `it` at this address, and a client for it.
@@ -339,6 +339,35 @@ fn addresses_behind_a_balancer() {
     assert!(round_trip(&mut stream, b"hello").is_err(), "from another address");
     let line = server.line("refused ");
     assert!(line.contains("192.0.2.8"), "{line}");
+
+    // A balancer that nobody has named is told apart from a stranger.
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let target = server.address();
+    for header in [&b"PROXY TCP4 192.0.2.7 127.0.0.1 4321 7000\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
+        dial(&target).write_all(header).expect("header");
+        let line = server.line("failed ");
+        assert!(line.contains("name its address with --proxy-in"), "{line}");
+    }
+    dial(&target).write_all(b"\x16\x03\x01").expect("TLS");
+    let line = server.line("failed ");
+    assert!(line.contains("TLS") && !line.contains("--proxy-in"), "{line}");
+}
+
+// A command that has ended ends its session, whether the peer goes on or not; and it has the descriptors that we were given, not all that we took.
+#[test]
+fn commands_that_end() {
+    let house = House::new();
+    let (mut server, mut client, address) = pair(&house, "exec:ulimit -S -n; exit 3", &[], &[]);
+    let mut stream = dial(&address);
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("output");
+    let own = std::process::Command::new("sh").args(["-c", "ulimit -S -n"]).output().expect("sh").stdout;
+    assert_eq!(said, text(&own));
+    // It ends without our end, which never comes.
+    let line = server.line("closed ");
+    assert!(value(&line, "reason").contains("exit status: 3"), "{line}");
+    client.line("closed ");
+    drop(stream);
 }
 
 // Inetd's way: a command for each session, which finds in its environment who calls.

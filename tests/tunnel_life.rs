@@ -1,4 +1,4 @@
-//! The life of a tunnel process: configuration, reload, limits, the drain, and the process that takes over. Nothing that was accepted is lost on the way.
+//! The life of a tunnel process: configuration, reload, limits and the drain. Nothing that was accepted is lost on the way.
 #![allow(missing_docs)]
 #![cfg(all(unix, feature = "cli"))]
 
@@ -6,10 +6,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -517,126 +516,6 @@ fn looking_is_no_failure() {
     }
 }
 
-// A new process takes over under load: not one connection is refused or broken.
-#[test]
-fn a_new_process_takes_over() {
-    let house = House::new();
-    let route = format!("it={}", echo());
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let args = [
-        "--route",
-        &*route,
-        "--listen",
-        &*listen,
-        "--takeover",
-        "take.sock",
-        "--admin",
-        "unix:admin.sock",
-        "--name",
-        "s",
-    ];
-    let mut old = house.tunnel_server(&args);
-    let mut client = house.tunnel_client(&listen, &["--service", "it"]);
-    let address = client.address();
-    let mut long = dial(&address);
-    round_trip(&mut long, b"x").expect("session");
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let load: Vec<_> = (0..4)
-        .map(|_| {
-            let (address, stop, done) = (address.clone(), stop.clone(), done.clone());
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    round_trip(&mut dial(&address), b"not lost").expect("a connection while a process takes over");
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let some_more = || {
-        let before = done.load(Ordering::Relaxed);
-        until("the load goes on", || done.load(Ordering::Relaxed) > before + 20);
-    };
-    some_more();
-    let mut new = house.tunnel_server(&args);
-    let line = old.line("draining ");
-    assert_eq!(value(&line, "handed_over"), "true");
-    some_more();
-    round_trip(&mut long, b"still").expect("the session of the old process");
-    // And a third, while the first still drains.
-    let mut third = house.tunnel_server(&args);
-    new.line("draining ");
-    some_more();
-    drop(long);
-    assert_eq!((old.wait(), new.wait()), (0, 0));
-    some_more();
-    // The files of the sockets belong to the new one.
-    assert!(house.path("take.sock").exists() && house.path("admin.sock").exists());
-    stop.store(true, Ordering::Relaxed);
-    load.into_iter().for_each(|thread| thread.join().expect("load"));
-    third.signal("TERM");
-    assert_eq!(third.wait(), 0);
-    assert!(!house.path("take.sock").exists() && !house.path("admin.sock").exists());
-
-    // One that drains gives nothing away, and is in nobody's way.
-    let without_admin = [&args[..6], &args[8..]].concat();
-    let mut draining = house.tunnel_server(&without_admin);
-    let mut held = dial(&address);
-    round_trip(&mut held, b"x").expect("session");
-    draining.signal("TERM");
-    draining.line("draining ");
-    let mut beside = house.tunnel_server(&without_admin);
-    round_trip(&mut held, b"still").expect("the session of the old one");
-    round_trip(&mut dial(&address), b"x").expect("the new one serves");
-    drop((held, draining));
-    beside.signal("TERM");
-    assert_eq!(beside.wait(), 0);
-
-    // One that wants to take over and fails leaves the old one as it is.
-    let mut old = house.tunnel_server(&args);
-    let broken = house.run(&[
-        "tunnel",
-        "server",
-        "--identity",
-        "bob.key",
-        "--trust",
-        "trust",
-        "--listen",
-        "systemd",
-        "--route",
-        &route,
-        "--takeover",
-        "take.sock",
-    ]);
-    assert_ne!(code(&broken), 0);
-    old.line("this one goes on");
-    round_trip(&mut dial(&address), b"x").expect("the old one serves");
-}
-
-// Whoever asks for the sockets and then says nothing holds nobody up.
-#[test]
-fn a_silent_successor() {
-    use std::os::unix::net::UnixStream;
-    let house = House::new();
-    let route = format!("it={}", echo());
-    let mut server = house.tunnel_server(&["--route", &route, "--takeover", "take.sock"]);
-    let target = server.address();
-    let silent = UnixStream::connect(house.path("take.sock")).expect("connect");
-    let mut client = house.tunnel_client(&target, &["--service", "it"]);
-    round_trip(&mut dial(&client.address()), b"x").expect("it serves");
-    client.line("closed ");
-    server.line("closed ");
-    server.signal("HUP");
-    server.line("reloaded identity");
-    server.signal("TERM");
-    assert_eq!(server.wait(), 0);
-    drop(silent);
-    // One that goes away is said, and changes nothing.
-    let mut server = house.tunnel_server(&["--route", &route, "--takeover", "take.sock"]);
-    drop(UnixStream::connect(house.path("take.sock")).expect("connect"));
-    server.line("this one goes on");
-}
-
 // Whoever reads the log and stalls stops nothing.
 #[test]
 fn a_log_that_nobody_reads() {
@@ -664,7 +543,7 @@ fn a_log_that_nobody_reads() {
     for _ in 0..600 {
         round_trip(&mut dial(&address), b"x").expect("it serves");
     }
-    let status = std::process::Command::new("kill").arg(server.id().to_string()).status();
+    let status = Command::new("kill").arg(server.id().to_string()).status();
     assert!(status.expect("kill").success());
     until("it ends", || server.try_wait().expect("wait").is_some());
 }
@@ -700,6 +579,130 @@ fn reload_tries_again_and_forgets_no_bound() {
     assert!(line.contains("late.key") && line.contains("client tunnel \"c\""), "{line}");
     fs::rename(house.path("alice.key"), house.path("late.key")).expect("rename");
     tunnel.line("reloaded configuration");
+}
+
+// What a socket lets in is what the configuration says now, and not what it said at the start.
+#[test]
+fn the_mode_of_a_socket_follows() {
+    let house = House::new();
+    let client = |mode: &str| {
+        format!(
+            "[[client]]\nlisten='unix:door.sock'\nidentity='alice.key'\npeer='bob.key.pub'\ntarget='127.0.0.1:1'\nservice='it'\nsocket-mode='{mode}'\n"
+        )
+    };
+    let mode = || fs::metadata(house.path("door.sock")).expect("socket").permissions().mode() & 0o777;
+    let mut tunnel = configured(&house, &client("666"));
+    assert_eq!(mode(), 0o666);
+    fs::write(house.path("tunnel.toml"), client("600")).expect("write");
+    tunnel.line("reloaded configuration");
+    assert_eq!(mode(), 0o600);
+}
+
+// What did not come to run leaves nothing behind where others look.
+#[test]
+fn a_reload_that_fails_leaves_no_trace() {
+    let house = House::new();
+    let admin = "admin='127.0.0.1:0'\n";
+    let file = |listen: &str| {
+        format!(
+            "{admin}[[server]]\nname='s'\nlisten='{listen}'\nidentity='bob.key'\ntrust='trust'\nroute={{it='127.0.0.1:1'}}\n"
+        )
+    };
+    let mut server = configured(&house, &file("127.0.0.1:0"));
+    let (admin_address, target) = (server.address_of("side=admin"), server.address_of("side=server"));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let held = TcpListener::bind(taken).expect("bind");
+    let other = file("127.0.0.1:0").replace(admin, "").replace("'s'", "'other'");
+    fs::write(house.path("tunnel.toml"), format!("{}{other}", file(&taken.to_string()))).expect("write");
+    server.line("configuration not reloaded");
+    let sessions: serde_json::Value = serde_json::from_str(&body(&admin_address, "/sessions")).expect("JSON");
+    assert_eq!(sessions["tunnels"].as_array().map(Vec::len), Some(1), "{sessions}");
+    assert_eq!(sessions["tunnels"][0]["listen"], *target, "{sessions}");
+    assert!(!body(&admin_address, "/metrics").contains("other"));
+    drop(held);
+}
+
+// A running process asks for no passphrase, though it has a terminal: it would hear of nothing else meanwhile.
+#[test]
+fn a_reload_asks_for_no_passphrase() {
+    let house = House::new();
+    fs::write(house.path("pass"), "secret\n").expect("write");
+    let made = house.run(&["keygen", "--out", "locked.key", "--passphrase-file", "pass"]);
+    assert!(made.status.success(), "{made:?}");
+    let file = |key: &str| {
+        let file =
+            format!("[[server]]\nname='s'\nlisten='127.0.0.1:0'\n{key}trust='trust'\nroute={{it='127.0.0.1:1'}}\n");
+        fs::write(house.path("tunnel.toml"), file).expect("write");
+    };
+    file("identity='bob.key'\n");
+    let program = env!("CARGO_BIN_EXE_countersign");
+    let command = format!("echo $$ >pid; exec '{program}' tunnel --config tunnel.toml 2>log");
+    let terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .current_dir(&house.folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let mut terminal = terminal.expect("script, of util-linux");
+    let log = || fs::read_to_string(house.path("log")).unwrap_or_default();
+    until("it listens", || log().contains("listening"));
+    file("identity='locked.key'\n");
+    until("it says why not", || log().contains("configuration not reloaded"));
+    assert!(log().contains("passphrase"), "{}", log());
+    file("identity='locked.key'\npassphrase-file='pass'\n");
+    until("it reloads", || log().contains("reloaded configuration"));
+    let pid = fs::read_to_string(house.path("pid")).expect("pid");
+    assert!(Command::new("kill").arg(pid.trim()).status().expect("kill").success());
+    assert!(terminal.wait().expect("wait").success());
+}
+
+// The admin listener is for this machine alone, whoever has opened its socket.
+#[test]
+fn no_admin_for_other_machines() {
+    let house = House::new();
+    for (listen, good) in [("0.0.0.0:0", false), ("127.0.0.1:0", true)] {
+        let listener = TcpListener::bind(listen).expect("bind");
+        let mut command = house.command(&[
+            "tunnel",
+            "server",
+            "--identity",
+            "bob.key",
+            "--trust",
+            "trust",
+            "--listen",
+            "127.0.0.1:0",
+            "--route",
+            "it=127.0.0.1:1",
+            "--admin",
+            "systemd",
+        ]);
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
+        command.stdin(Stdio::from(OwnedFd::from(listener)));
+        if good {
+            let mut server = Tunnel::start(command);
+            let admin = server.address_of("side=admin");
+            assert_eq!(body(&admin, "/healthz"), "ok\n");
+        } else {
+            let refused = command.output().expect("run");
+            let said = text(&refused.stderr);
+            assert!(code(&refused) == 2 && said.contains("can be reached from other machines"), "{said}");
+        }
+    }
+    let named = house.run(&[
+        "tunnel",
+        "server",
+        "--identity",
+        "bob.key",
+        "--trust",
+        "trust",
+        "--listen",
+        "127.0.0.1:0",
+        "--route",
+        "it=127.0.0.1:1",
+        "--admin",
+        "systemd-x.invalid:7",
+    ]);
+    assert!(code(&named) == 2 && text(&named.stderr).contains("systemd-x.invalid"), "{named:?}");
 }
 
 // Sockets that systemd has opened, and what it is told.

@@ -250,11 +250,6 @@ impl Listener {
         self.door.close(true);
     }
 
-    /// Whether it was stopped, and everything that was accepted has been given out.
-    pub fn is_finished(&self) -> bool {
-        self.task.is_finished() && self.accepted.streams.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address

@@ -1,18 +1,29 @@
 //! Commands that are run for a session, as inetd does: the session is their standard input and output, and the environment says who calls.
 
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use countersign::Stream;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+/// How many descriptors commands may have, where we have raised our own limit.
+static DESCRIPTORS: OnceLock<u64> = OnceLock::new();
+
+/// Sets how many descriptors commands may have.
+#[cfg(unix)]
+pub fn set_descriptors(most: u64) {
+    let _ = DESCRIPTORS.set(most);
+}
 
 /// The command for a session, with its standard input and output piped; `from` is the peer's address.
 pub fn prepare(command: &str, stream: &Stream<TcpStream>, from: &str) -> Command {
     let peer = stream.peer();
     let names: Vec<String> = peer.names().iter().map(ToString::to_string).collect();
     let mut prepared = Command::new("sh");
+    let limited = DESCRIPTORS.get().map(|most| format!("ulimit -S -n {most}; {command}"));
     prepared
-        .args(["-c", command])
+        .args(["-c", limited.as_deref().unwrap_or(command)])
         .env("COUNTERSIGN_PEER", peer.public_key().fingerprint().to_string())
         .env("COUNTERSIGN_PEER_KEY", peer.public_key().to_string())
         .env("COUNTERSIGN_PEER_NAME", peer.name().unwrap_or_default())

@@ -23,12 +23,13 @@ use crate::tunnel::client::Door;
 use crate::tunnel::metrics;
 use crate::tunnel::plain::Plain;
 use crate::tunnel::session::Stage;
-use crate::tunnel::sockets::check_listen;
+use crate::tunnel::sockets::{check_listen, is_systemd};
 
 /// Refuses addresses that others can reach: who is there sees who talks to whom.
 pub async fn check_address(address: &str) -> Result<(), Report> {
     check_listen(address).map_err(|report| report.within("--admin"))?;
-    if address.starts_with("unix:") || address.starts_with("systemd") {
+    // What systemd has opened is looked at when it is there.
+    if address.starts_with("unix:") || is_systemd(address) {
         return Ok(());
     }
     let found = lookup_host(address).await.map_err(|error| Report::usage(format!("--admin {address}: {error}")))?;

@@ -28,7 +28,7 @@ pub struct Book {
     working: AtomicU64,
 }
 
-/// Somebody is at work on a session, from before it begins until its line is in the log.
+/// Somebody is at work on a session, from before it begins until its line is in the log; or lets sessions in.
 #[derive(Debug)]
 pub struct Working(Arc<Book>);
 
@@ -142,7 +142,7 @@ impl Book {
         })
     }
 
-    /// Somebody begins to work on a session.
+    /// Somebody begins to work on a session, or waits for those that come.
     pub fn work(self: &Arc<Self>) -> Working {
         self.working.fetch_add(1, Ordering::Relaxed);
         Working(self.clone())
@@ -171,11 +171,9 @@ impl Book {
     }
 
     /// The page of a tunnel, a new one unless there is one with this name.
-    pub fn tunnel(&self, name: &str, side: Side, listen: &str) -> Arc<Tunnel> {
+    pub fn tunnel(&self, name: &str, side: Side) -> Arc<Tunnel> {
         let mut tunnels = lock(&self.tunnels);
-        let tunnel = tunnels.entry((name.to_string(), side)).or_insert_with(|| Arc::new(Tunnel::new(name, side)));
-        *lock(&tunnel.listen) = listen.to_string();
-        tunnel.clone()
+        tunnels.entry((name.to_string(), side)).or_insert_with(|| Arc::new(Tunnel::new(name, side))).clone()
     }
 
     /// Forgets tunnels that are not run any more and have no sessions.
@@ -305,6 +303,11 @@ impl Tunnel {
     /// Where it listens.
     pub fn listen(&self) -> String {
         lock(&self.listen).clone()
+    }
+
+    /// It listens there by now.
+    pub fn listens(&self, address: &str) {
+        *lock(&self.listen) = address.to_string();
     }
 
     /// A handshake came out well.

@@ -6,10 +6,12 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use countersign::Stream;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::tunnel::book::Traffic;
 use crate::tunnel::plain::Plain;
@@ -30,10 +32,27 @@ pub async fn carry(
 ) -> Result<(), Broken> {
     let mut up = Up { left: Vec::new(), at: 0, ended: false, done: false };
     let mut down = Down { unwanted: false, done: false };
+    let mut grace = None;
+    let mut down_first = false;
     poll_fn(|cx| {
-        // Both are asked each time: what one waits for may be what the other does.
-        let sent = if up.done { Poll::Ready(Ok(())) } else { up.poll(cx, stream, plain, traffic, buffer) };
-        let received = if down.done { Poll::Ready(Ok(())) } else { down.poll(cx, stream, plain, traffic) };
+        // Both are asked each time: what one waits for may be what the other does. In turns, for the first may use up all that a task may do at a time.
+        let mut received = Poll::Pending;
+        if down_first {
+            received = down.poll(cx, stream, plain, traffic);
+        }
+        let sent = up.poll(cx, stream, plain, traffic, buffer);
+        if !down_first {
+            received = down.poll(cx, stream, plain, traffic);
+        }
+        down_first = !down_first;
+        if up.done && !down.done && plain.poll_exited(cx).is_ready() {
+            // Nobody is left to take what the peer might still send. It is given the time to end by itself.
+            let grace = grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
+            if grace.as_mut().poll(cx).is_ready() {
+                down.done = true;
+                received = Poll::Ready(Ok(()));
+            }
+        }
         traffic.rekeyed(stream.rekeys());
         match (sent, received) {
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
@@ -68,6 +87,9 @@ impl Up {
         traffic: &Traffic,
         buffer: usize,
     ) -> Poll<Result<(), Broken>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             while let Some(left) = self.left.get(self.at..).filter(|left| !left.is_empty()) {
                 self.at += ready!(Pin::new(&mut *stream).poll_write(cx, left)).map_err(Broken::Peer)?;
@@ -129,6 +151,9 @@ impl Down {
         plain: &mut Plain,
         traffic: &Traffic,
     ) -> Poll<Result<(), Broken>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             let data = ready!(Pin::new(&mut *stream).poll_fill_buf(cx)).map_err(Broken::Peer)?;
             if data.is_empty() {
@@ -164,4 +189,6 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How long the peer has to end, once a command has.
+const GRACE: Duration = Duration::from_secs(10);
 const SCRATCH_LEN: usize = 64 * 1024;

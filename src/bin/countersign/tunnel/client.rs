@@ -1,6 +1,7 @@
 //! `tunnel client`: plain connections come in, and each is carried over a session of its own.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -14,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::certificates;
 use crate::connect::{Callee, check_address};
 use crate::report::Report;
 use crate::tunnel::args::ClientArgs;
@@ -76,14 +76,14 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
     };
     let (peer, peer_name) = (callee.peer()?, callee.name()?);
     let (trust, mut watched) = callee.trust(peer)?;
-    let (signer, own) = certificates::signer(&args.own, &args.cert)?;
+    let (signer, own) = shared.signer(&args.own, &args.cert)?;
     watched.extend(own);
     let config = args.own.settings.config(signer, trust, &[])?;
     let caller = Caller { config, peer, name: peer_name, target: args.target, eager: args.eager };
     let most = args.sessions.max_sessions;
     let inner = Inner {
         caller: Arc::new(caller),
-        tunnel: shared.book.tunnel(name, Side::Client, &args.listen),
+        tunnel: shared.book.tunnel(name, Side::Client),
         book: shared.book.clone(),
         service: args.service,
         most,
@@ -124,6 +124,8 @@ impl Prepared {
     /// Takes connections until it is told to stop; sessions go on after that.
     pub fn start(self, door: Door, mut stop: watch::Receiver<bool>) {
         let inner = self.0;
+        // Without a gap until the last session is over, so that a drain waits for each.
+        let letting_in = inner.book.work();
         tokio::spawn(async move {
             let spares = match (&inner.service, inner.spare) {
                 (Some(service), 1..) => Some(Spares::start(Supply {
@@ -157,7 +159,7 @@ impl Prepared {
             for (plain, from) in door.last() {
                 inner.begin(plain, from, spares.clone());
             }
-            drop(stop);
+            drop((spares, letting_in));
         });
     }
 }
@@ -177,25 +179,24 @@ impl Door {
 
     /// Closes it. Whoever is there already comes out: to them it has been open.
     fn last(self) -> Vec<(Plain, String)> {
-        let mut last = Vec::new();
         match self {
             Door::Tcp(listener) => {
-                let Ok(listener) = listener.into_std() else { return last };
-                while let Ok((socket, from)) = listener.accept() {
-                    let plain =
-                        socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).and_then(Plain::tcp);
-                    last.extend(plain.ok().map(|plain| (plain, from.to_string())));
-                }
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                let ready = |(socket, from): (std::net::TcpStream, SocketAddr)| {
+                    socket.set_nonblocking(true)?;
+                    Ok((Plain::tcp(TcpStream::from_std(socket)?)?, from.to_string()))
+                };
+                all_waiting(|| listener.accept(), ready)
             }
             Door::Unix(listener) => {
-                let Ok(listener) = listener.into_std() else { return last };
-                while let Ok((socket, _)) = listener.accept() {
-                    let socket = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
-                    last.extend(socket.ok().map(of_unix));
-                }
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                let ready = |(socket, _): (std::os::unix::net::UnixStream, _)| {
+                    socket.set_nonblocking(true)?;
+                    UnixStream::from_std(socket).map(of_unix)
+                };
+                all_waiting(|| listener.accept(), ready)
             }
         }
-        last
     }
 
     /// The next connection, and where it comes from.
@@ -210,6 +211,18 @@ impl Door {
     }
 }
 
+/// All that can be accepted without waiting. One that has gone again is not the end of them.
+fn all_waiting<S, T>(accept: impl Fn() -> io::Result<S>, ready: impl Fn(S) -> io::Result<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    loop {
+        match accept() {
+            Ok(socket) => all.extend(ready(socket).ok()),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => return all,
+        }
+    }
+}
+
 fn of_unix(socket: UnixStream) -> (Plain, String) {
     let who = socket.peer_cred().map(|peer| format!("unix:uid={}", peer.uid()));
     (Plain::Unix(socket), who.unwrap_or_else(|_| "unix".to_string()))
@@ -217,7 +230,6 @@ fn of_unix(socket: UnixStream) -> (Plain, String) {
 
 impl Inner {
     fn begin(self: &Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
-        // From here on, so that a drain waits for it.
         let working = self.book.work();
         let carried = self.clone().carry(plain, from, spares);
         tokio::spawn(async move {

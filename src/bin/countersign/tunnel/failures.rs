@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use countersign::PublicKey;
-use countersign::error::{Error, Reason};
+use countersign::error::{Error, Foreign, Malformed, Reason};
 use countersign::net::HandshakeFailure;
 use countersign::stream::ConnectError;
 use serde_json::json;
@@ -72,7 +72,8 @@ impl Failures {
             "proxy_header" => "who connects, or --proxy-in here",
             _ => Blame::of_connect(&failure.error).side,
         };
-        event.text("fault", side).text("reason", &format!("{}{}", failure.error, hint(failure))).write();
+        let hint = if is_proxy_like(&failure.error) { UNLISTED.to_string() } else { hint(failure) };
+        event.text("fault", side).text("reason", &format!("{}{hint}", failure.error)).write();
     }
 
     /// A handshake of ours.
@@ -116,6 +117,12 @@ impl Failures {
     }
 }
 
+/// Whether what came first may be a header of the PROXY protocol: version 1 begins with a letter as HTTP does, version 2 with CR.
+fn is_proxy_like(error: &ConnectError) -> bool {
+    let ConnectError::Protocol(failure) = error else { return false };
+    matches!(failure.error, Error::Malformed(Malformed::Foreign(Foreign::Http | Foreign::Other(b'\r'))))
+}
+
 /// What the other side's operator can do, behind a semicolon; or nothing.
 fn advice(error: &ConnectError, call: &Call<'_>) -> String {
     let ConnectError::Protocol(failure) = error else { return String::new() };
@@ -134,4 +141,5 @@ fn began(kind: &str, tunnel: &Tunnel) -> Event {
     Event::new(kind).word("tunnel", &tunnel.name).word("side", tunnel.side.name())
 }
 
+const UNLISTED: &str = "; if it is a balancer that sends the PROXY protocol, name its address with --proxy-in";
 const LINES_A_SECOND: u32 = 50;

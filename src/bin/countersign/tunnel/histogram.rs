@@ -6,30 +6,33 @@ use std::time::Duration;
 /// Durations, counted by which bounds they stay within, as Prometheus has them.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    counts: [AtomicU64; BOUNDS.len()],
-    all: AtomicU64,
+    /// Apart, the last those above all bounds: so what is read at any time adds up.
+    counts: [AtomicU64; BOUNDS.len() + 1],
     microseconds: AtomicU64,
 }
 
 impl Histogram {
     pub fn add(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        for (_, count) in BOUNDS.iter().zip(&self.counts).filter(|(bound, _)| seconds <= **bound) {
+        let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
+        if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.all.fetch_add(1, Ordering::Relaxed);
         self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Each bound, in seconds, and how many stayed within it.
+    /// Each bound, in seconds, and how many stayed within it; the last bound is infinite, and all are within it.
     pub fn bounds(&self) -> impl Iterator<Item = (f64, u64)> {
-        BOUNDS.into_iter().zip(self.counts.iter().map(|count| count.load(Ordering::Relaxed)))
+        let within = self.counts.iter().scan(0, |sum, count| {
+            *sum += count.load(Ordering::Relaxed);
+            Some(*sum)
+        });
+        BOUNDS.into_iter().chain([f64::INFINITY]).zip(within)
     }
 
-    /// How many there were, and how long they took together.
-    pub fn sum(&self) -> (u64, Duration) {
-        let all = self.all.load(Ordering::Relaxed);
-        (all, Duration::from_micros(self.microseconds.load(Ordering::Relaxed)))
+    /// How long they took together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.microseconds.load(Ordering::Relaxed))
     }
 }
 
@@ -48,7 +51,7 @@ mod tests {
             histogram.add(Duration::from_millis(milliseconds));
         }
         let counts: Vec<u64> = histogram.bounds().map(|(_, count)| count).collect();
-        assert_eq!(counts, [1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3]);
-        assert_eq!(histogram.sum(), (4, Duration::from_millis(20_034)));
+        assert_eq!(counts, [1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4]);
+        assert_eq!(histogram.sum(), Duration::from_millis(20_034));
     }
 }

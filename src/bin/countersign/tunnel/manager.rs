@@ -1,5 +1,7 @@
 //! What systemd is told (sd_notify(3)). Without it nothing is said.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
@@ -28,9 +30,9 @@ impl Manager {
         tell(&[NotifyState::Stopping]);
     }
 
-    /// Says that we live, twice as often as it wants to hear it.
-    pub async fn watchdog() {
-        if let Some(interval) = sd_notify::watchdog_enabled() {
+    /// Says that we live, twice as often as it wants to hear it. It has not told a process that took over in the unit of another how often that is.
+    pub async fn watchdog(took_over: bool) {
+        if let Some(interval) = sd_notify::watchdog_enabled().or(took_over.then_some(USUAL)) {
             loop {
                 tell(&[NotifyState::Watchdog]);
                 sleep(interval / 2).await;
@@ -38,6 +40,9 @@ impl Manager {
         }
     }
 }
+
+/// No watchdog that somebody would want is shorter.
+const USUAL: Duration = Duration::from_secs(2);
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

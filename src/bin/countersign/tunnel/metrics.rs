@@ -70,12 +70,13 @@ fn descriptors() -> Option<(usize, u64)> {
 fn handshake_seconds(text: &mut Exposition, tunnels: &[Arc<Tunnel>]) {
     text.family("countersign_handshake_seconds", "histogram", "How long handshakes take, those that fail as well");
     for tunnel in tunnels {
-        let (count, sum) = tunnel.handshake_time.sum();
+        let mut count = 0;
         for (bound, within) in tunnel.handshake_time.bounds() {
-            text.part("_bucket", &labels(tunnel, &[("le", &bound.to_string())]), within);
+            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_string() };
+            text.part("_bucket", &labels(tunnel, &[("le", &bound)]), within);
+            count = within;
         }
-        text.part("_bucket", &labels(tunnel, &[("le", "+Inf")]), count);
-        text.part("_sum", &labels(tunnel, &[]), sum.as_secs_f64());
+        text.part("_sum", &labels(tunnel, &[]), tunnel.handshake_time.sum().as_secs_f64());
         text.part("_count", &labels(tunnel, &[]), count);
     }
 }

@@ -1,7 +1,7 @@
 //! The plain side of a session: a TCP or Unix socket, or a command.
 
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitStatus;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,6 +62,14 @@ impl Plain {
         let status = timeout(EXIT_GRACE, running.child.wait()).await.map_err(|_| ErrorKind::TimedOut)??;
         running.group.leave();
         Ok(Some(status))
+    }
+
+    /// Ready once a command has exited; never for others.
+    pub fn poll_exited(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Plain::Command(running) => pin!(running.child.wait()).poll(cx).map(drop),
+            Plain::Tcp(_) | Plain::Unix(_) => Poll::Pending,
+        }
     }
 
     /// Whether this is an end of input that a command did not want, which is no failure.

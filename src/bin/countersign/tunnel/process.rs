@@ -2,18 +2,23 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::pending;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::Reload;
+use countersign::identity::Signer;
 use countersign::reload::ReloadEvent;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep};
 
+use crate::args::{CertArgs, SelfArgs};
+use crate::certificates;
+use crate::exec;
+use crate::keys::quiet_identity;
 use crate::log::{self, Event};
 use crate::report::{IO, Report};
 use crate::tunnel::args::{LogFormat, ProcessArgs};
@@ -25,14 +30,17 @@ use crate::tunnel::manager::Manager;
 use crate::tunnel::running::{Ready, ReadyEnd, Running};
 use crate::tunnel::session::Stage;
 use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
-use crate::tunnel::takeover::{self, Asked, Giving, Heir, Predecessor};
+use crate::tunnel::takeover::{self, Handover, Predecessor};
 use crate::tunnel::{admin, server};
+use crate::watch::Watched;
 
 /// What all tunnels of the process share.
 pub struct Shared {
     pub book: Arc<Book>,
     pub failures: Arc<Failures>,
     pub stage: watch::Sender<Stage>,
+    /// Nobody can be asked for a passphrase: the process runs.
+    quiet: bool,
 }
 
 struct Process {
@@ -42,8 +50,6 @@ struct Process {
     shared: Shared,
     sockets: Sockets,
     running: Vec<Running>,
-    /// Tunnels that were taken out, or changed: until all that they have accepted is a session.
-    leaving: Vec<Running>,
 }
 
 /// A configuration that can be used.
@@ -60,8 +66,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let _ = raise_descriptors();
     log::write_apart();
     let signal = |kind| signal(kind).map_err(|error| Report::io("can't watch for signals", &error));
-    let (mut hangup, mut interrupt, mut terminate) =
-        (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut changed = file.as_deref().map(watch_file).transpose()?;
 
     if let Some(admin) = &plan.process.admin {
@@ -75,51 +80,58 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let opened = process.open(plan.entries).await?;
     // From here on the other process takes nothing more; connections wait in the sockets.
     predecessor.map(Predecessor::release).transpose()?;
+    // Until now they have ended us, also while we ask for a passphrase or wait for the other process.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Before the lines that say that we listen: then the next process may come.
-    let mut heir = process.args.takeover.as_deref().map(Heir::listen).transpose()?;
+    let mut handover = process.handover(took_over)?;
     process.begin(opened)?;
-    let admin = process.admin().await?;
-    process.keep_sockets();
+    let admin = process.admin(took_over).await?;
     let manager = Manager;
     manager.ready(took_over);
-    tokio::spawn(Manager::watchdog());
+    tokio::spawn(Manager::watchdog(took_over));
+    process.shared.quiet = true;
 
-    let (mut giving, mut handed_over) = (None, false);
     let mut stop = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    loop {
+    let told = loop {
+        let all = tokio::select! {
+            _ = hangup.recv() => true,
+            () = next(changed.as_mut().map(|(_, changed)| changed)) => false,
+            () = process.retry() => false,
+            () = handed_over(handover.as_mut(), &process.sockets) => break false,
+            () = stop() => break true,
+        };
+        // A name server that does not answer must not keep us from stopping.
         tokio::select! {
-            _ = hangup.recv() => process.reload(&manager, true).await,
-            () = next(changed.as_mut().map(|(_, changed)| changed)) => process.reload(&manager, false).await,
-            () = process.retry() => process.reload(&manager, false).await,
-            asked = asked(heir.as_mut()), if giving.is_none() => giving = process.hand_over(asked),
-            given = given(giving.as_mut()) => {
-                giving = None;
-                handed_over = was_handed_over(given);
-                if handed_over {
-                    break;
-                }
-            }
-            () = stop() => break,
+            () = process.reload(&manager, all) => {}
+            () = stop() => break true,
         }
-    }
-    // One that was asked for and not finished is broken off: that process does not begin.
-    drop(giving);
+    };
+    let handed_over = match &mut handover {
+        Some(handover) if told => handover.hurry(process.sockets.handles()).await,
+        _ => !told,
+    };
     // Whoever wants to take over from now on finds nobody, and ports that are free.
-    let heir = heir.map(|(heir, _)| heir);
+    if let Some(handover) = handover {
+        handover.end(handed_over);
+    }
     if handed_over {
-        heir.into_iter().for_each(Heir::leave);
         admin.into_iter().for_each(|admin| admin.abort());
     } else {
         // Where another process goes on the service does not stop.
         manager.stopping();
-        drop(heir);
     }
-    process.drain(handed_over, stop).await;
+    let again = async || {
+        if !told {
+            stop().await;
+        }
+        stop().await;
+    };
+    process.drain(handed_over, again).await;
     log::finish();
     Ok(0)
 }
@@ -134,11 +146,20 @@ pub async fn check(plan: Plan) -> Result<usize, Report> {
     Ok(ready.len())
 }
 
+impl Shared {
+    /// Who signs for a tunnel.
+    pub fn signer(&self, own: &SelfArgs, cert: &CertArgs) -> Result<(Arc<dyn Signer>, Vec<Watched>), Report> {
+        if self.quiet && !own.in_agent() {
+            quiet_identity(&own.identity, own.settings.passphrase_file.as_deref())?;
+        }
+        certificates::signer(own, cert)
+    }
+}
+
 impl Process {
     fn new(args: ProcessArgs, file: Option<PathBuf>, sockets: Sockets) -> Self {
-        let shared =
-            Shared { book: Book::new(), failures: Arc::new(Failures::new()), stage: watch::channel(Stage::Running).0 };
-        Process { args, file, shared, sockets, running: Vec::new(), leaving: Vec::new() }
+        let (book, failures, stage) = (Book::new(), Arc::new(Failures::new()), watch::channel(Stage::Running).0);
+        Process { args, file, shared: Shared { book, failures, stage, quiet: false }, sockets, running: Vec::new() }
     }
 
     fn prepare(&self, entries: Vec<Entry>) -> Result<Vec<Ready>, Report> {
@@ -198,7 +219,12 @@ impl Process {
             ready.push((new, socket));
         }
         if let Some(address) = self.args.admin.clone() {
-            self.sockets.listen(ADMIN, &address, 0o600).await?;
+            let socket = self.sockets.listen(&admin_key(&address), &address, 0o600).await?;
+            if !socket.is_local() {
+                return Err(Report::usage(format!(
+                    "--admin {address}: that socket can be reached from other machines"
+                )));
+            }
         }
         Ok(Opened { wanted, ready })
     }
@@ -223,12 +249,10 @@ impl Process {
         let (kept, stopped): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running).into_iter().partition(stays);
         self.running = kept;
         self.running.extend(started);
-        // The new ones listen already, on the same sockets.
+        // Nobody may come between the last call and the end of a socket. The new ones listen already, on those that stay.
+        self.keep_sockets();
         stopped.iter().for_each(Running::stop);
-        self.leaving.retain(|leaving| !leaving.is_done());
-        self.leaving.extend(stopped);
-        let names: Vec<(String, Side)> = self.running.iter().map(|running| running.name.clone()).collect();
-        self.shared.book.keep(&names);
+        self.keep_pages();
         let watched = self
             .running
             .iter()
@@ -238,9 +262,14 @@ impl Process {
     }
 
     fn keep_sockets(&mut self) {
-        let mut keys: Vec<String> = self.running.iter().map(|running| running.key.clone()).collect();
-        keys.push(ADMIN.to_string());
+        let keys = self.running.iter().map(|running| running.key.clone());
+        let keys: Vec<String> = keys.chain(self.args.admin.as_deref().map(admin_key)).collect();
         self.sockets.keep(&keys);
+    }
+
+    fn keep_pages(&self) {
+        let names: Vec<(String, Side)> = self.running.iter().map(|running| running.name.clone()).collect();
+        self.shared.book.keep(&names);
     }
 
     /// Reads the configuration again; with `all`, also the files that are watched.
@@ -275,7 +304,11 @@ impl Process {
                 }
                 Err(report) => Err(report),
             };
-            self.keep_sockets();
+            if applied.is_err() {
+                // What was opened for it.
+                self.keep_sockets();
+                self.keep_pages();
+            }
             let failure = applied.err().map(|report| report.to_string());
             let new = self.shared.book.reloaded(failure.as_deref());
             match failure {
@@ -307,10 +340,19 @@ impl Process {
         (self.args.log, self.args.drain) = (new.log, new.drain);
     }
 
+    /// Where the next process asks. Once the other one has gone there is no way back: then this one goes on without.
+    fn handover(&self, took_over: bool) -> Result<Option<Handover>, Report> {
+        or_without(took_over, self.args.takeover.as_deref().map(Handover::listen).transpose())
+    }
+
     /// Answers HTTP, if that is wanted.
-    async fn admin(&mut self) -> Result<Option<tokio::task::JoinHandle<()>>, Report> {
+    async fn admin(&mut self, took_over: bool) -> Result<Option<JoinHandle<()>>, Report> {
+        or_without(took_over, self.open_admin().await)
+    }
+
+    async fn open_admin(&mut self) -> Result<Option<JoinHandle<()>>, Report> {
         let Some(address) = self.args.admin.clone() else { return Ok(None) };
-        let socket = self.sockets.listen(ADMIN, &address, 0o600).await?;
+        let socket = self.sockets.listen(&admin_key(&address), &address, 0o600).await?;
         let door = socket.door().map_err(|error| Report::io(format!("can't listen on {address}"), &error))?;
         Event::new("listening")
             .saying(format!("on {}", door.address()))
@@ -321,21 +363,15 @@ impl Process {
         Ok(Some(tokio::spawn(admin::serve(door, book, stage))))
     }
 
-    /// Begins to give the sockets to the next process.
-    fn hand_over(&self, asked: Asked) -> Option<Giving> {
-        let giving = self.sockets.handles().and_then(|sockets| asked.give(sockets));
-        giving.map_err(|error| log::line(format!("warning: the sockets can't be handed over: {error}"))).ok()
-    }
-
     /// Takes nothing new; lets what is there end, for so long, or until it is told to stop again.
     async fn drain(mut self, handed_over: bool, mut stop: impl AsyncFnMut()) {
-        self.running.iter().for_each(Running::stop);
-        let _ = self.shared.stage.send(Stage::Draining);
         if handed_over {
             self.sockets.leave();
         }
-        // Whether we drain can be asked until the end.
-        self.sockets.keep(&[ADMIN.to_string()]);
+        // Whether we drain can be asked until the end. Nobody may come between the last call and the end of a socket.
+        self.sockets.keep(&self.args.admin.as_deref().map(admin_key).into_iter().collect::<Vec<_>>());
+        self.running.iter().for_each(Running::stop);
+        let _ = self.shared.stage.send(Stage::Draining);
         let patience = Duration::from_secs(self.args.drain);
         Event::new("draining")
             .number("sessions", self.shared.book.live())
@@ -359,8 +395,7 @@ impl Process {
         let mut every = interval(Duration::from_millis(20));
         loop {
             every.tick().await;
-            let book = &self.shared.book;
-            if book.working() == 0 && self.running.iter().chain(&self.leaving).all(Running::is_done) {
+            if self.shared.book.working() == 0 {
                 return;
             }
         }
@@ -393,41 +428,40 @@ async fn next(changed: Option<&mut mpsc::Receiver<()>>) {
     }
 }
 
-async fn given(giving: Option<&mut Giving>) -> io::Result<bool> {
-    match giving {
-        Some(giving) => giving.done().await,
+async fn handed_over(handover: Option<&mut Handover>, sockets: &Sockets) {
+    match handover {
+        Some(handover) => handover.done(|| sockets.handles()).await,
         None => pending().await,
     }
 }
 
-fn was_handed_over(given: io::Result<bool>) -> bool {
-    match given {
-        Ok(true) => return true,
-        Ok(false) => log::line("warning: a process that wanted to take over did not get so far; this one goes on"),
-        Err(error) => log::line(format!("warning: the sockets were not handed over: {error}; this one goes on")),
-    }
-    false
-}
-
-async fn asked(heir: Option<&mut (Heir, mpsc::Receiver<Asked>)>) -> Asked {
-    match heir {
-        Some((_, asked)) => match asked.recv().await {
-            Some(asked) => asked,
-            None => pending().await,
-        },
-        None => pending().await,
+/// What a process that took over does without, rather than end with nobody to go on.
+fn or_without<T>(took_over: bool, made: Result<Option<T>, Report>) -> Result<Option<T>, Report> {
+    match made {
+        Err(report) if took_over => {
+            log::line(format!("warning: {report}; this process goes on without it"));
+            Ok(None)
+        }
+        made => made,
     }
 }
 
-/// Each session needs two; a shell gives a thousand.
+/// What the admin listener is called among the sockets.
+fn admin_key(address: &str) -> String {
+    format!("admin {address}")
+}
+
+/// Each session needs two; a shell gives a thousand. Commands get what we were given: some programs can't use more, or try to close them all.
 fn raise_descriptors() -> rustix::io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
+    if let Some(before) = limit.current.filter(|_| limit.current != limit.maximum) {
+        exec::set_descriptors(before);
+    }
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)
 }
 
 /// How long after a failure the same configuration is tried again.
 const RETRY: Duration = Duration::from_secs(10);
-const ADMIN: &str = "admin";
 /// How long it takes to tell all peers that we stop.
 const LAST_WORDS: Duration = Duration::from_secs(3);

@@ -65,8 +65,7 @@ impl Ready {
                 Stop::Client(stop)
             }
         };
-        // With port 0 or a socket of systemd's only now it is known.
-        book.tunnel(&name.0, name.1, &address);
+        book.tunnel(&name.0, name.1).listens(&address);
         Event::new("listening")
             .saying(format!("on {address}"))
             .only_json("address", address.into())
@@ -83,15 +82,6 @@ impl Running {
         match &self.stop {
             Stop::Server(listener) => listener.stop(),
             Stop::Client(stop) => drop(stop.send(true)),
-        }
-    }
-
-    /// Whether nothing is under way that has not become a session.
-    pub fn is_done(&self) -> bool {
-        match &self.stop {
-            Stop::Server(listener) => listener.is_finished(),
-            // It has let in whoever was there.
-            Stop::Client(stop) => stop.is_closed(),
         }
     }
 }

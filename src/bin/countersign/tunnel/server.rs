@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::certificates;
 use crate::report::Report;
 use crate::tunnel::args::{ProxyVersion, ServerArgs};
 use crate::tunnel::book::{Book, Entry, Most, Side, Tunnel};
@@ -51,11 +50,11 @@ struct Inner {
 pub fn prepare(args: ServerArgs, name: &str, shared: &Shared) -> Result<(Prepared, Vec<Watched>), Report> {
     let (trust, mut watched) =
         Whom { trust: args.trust.as_deref(), cas: &args.cert.cas, names: &args.peer_names }.open()?;
-    let (signer, own) = certificates::signer(&args.own, &args.cert)?;
+    let (signer, own) = shared.signer(&args.own, &args.cert)?;
     watched.extend(own);
     let routes = routes(args.routes)?;
     let most = Most { sessions: args.sessions.max_sessions, of_peer: args.max_sessions_per_peer };
-    let tunnel = shared.book.tunnel(name, Side::Server, &args.listen);
+    let tunnel = shared.book.tunnel(name, Side::Server);
     let trust = WhileRoom { trust, tunnel: tunnel.clone(), most };
     let services: Vec<String> = routes.keys().cloned().collect();
     let mut config = args
@@ -106,10 +105,11 @@ impl Prepared {
         let told = inner.clone();
         let listener = Arc::new(Listener::from_tcp(socket, config, move |failure| told.failed(failure))?);
         let arriving = listener.clone();
+        // Without a gap until the last session is over, so that a drain waits for each.
+        let letting_in = inner.book.work();
         tokio::spawn(async move {
             // Fails once it has stopped and everything that was accepted has been given out.
             while let Ok(arrival) = arriving.arrival().await {
-                // From here on, so that a drain waits for it.
                 let working = inner.book.work();
                 let served = inner.clone().serve(arrival);
                 tokio::spawn(async move {
@@ -117,6 +117,7 @@ impl Prepared {
                     drop(working);
                 });
             }
+            drop(letting_in);
         });
         Ok(listener)
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use socket2::SockRef;
+use socket2::{Domain, SockAddr, SockRef, Type};
 use tokio::net::{TcpSocket, lookup_host};
 
 use crate::connect::check_address;
@@ -64,7 +64,7 @@ impl Inherited {
 
 /// Refuses what can't be listened on, before anything is opened.
 pub fn check_listen(address: &str) -> Result<(), Report> {
-    if address == "systemd" || address.starts_with("systemd:") {
+    if is_systemd(address) {
         return Ok(());
     }
     match address.strip_prefix("unix:") {
@@ -80,12 +80,17 @@ pub fn check_listen(address: &str) -> Result<(), Report> {
     }
 }
 
+/// Whether systemd opens it.
+pub fn is_systemd(address: &str) -> bool {
+    address == "systemd" || address.starts_with("systemd:")
+}
+
 impl Sockets {
     pub fn new(inherited: Inherited, taken_over: BTreeMap<String, Socket>) -> Self {
         Sockets { open: BTreeMap::new(), taken_over, inherited }
     }
 
-    /// A handle of the socket for an address, which is opened unless it is open.
+    /// A handle of the socket for an address, which is opened unless it is open. The mode is that of a Unix socket.
     pub async fn listen(&mut self, key: &str, address: &str, mode: u32) -> Result<Socket, Report> {
         if !self.open.contains_key(key) {
             let open = self.open(key, address, mode).await?;
@@ -93,6 +98,10 @@ impl Sockets {
         }
         let failed = |error: io::Error| Report::io(format!("can't listen on {address}"), &error);
         let open = self.open.get(key).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
+        if let Some(path) = &open.path {
+            // One that was open before may have had another; one that somebody has removed has none.
+            set_mode(path, mode).or_else(|error| not_there(error)).map_err(failed)?;
+        }
         open.socket.handle().map_err(failed)
     }
 
@@ -102,7 +111,7 @@ impl Sockets {
         if let Some(socket) = self.taken_over.remove(key) {
             return Ok(Open { socket, path, systemd: None });
         }
-        if address == "systemd" || address.starts_with("systemd:") {
+        if is_systemd(address) {
             let name = address.strip_prefix("systemd:");
             let (name, socket) = self.passed_by_systemd(address, name)?;
             return Ok(Open { socket, path: None, systemd: Some(name) });
@@ -131,7 +140,16 @@ impl Sockets {
 
     /// Closes those that are not among these.
     pub fn keep(&mut self, keys: &[String]) {
-        self.taken_over.clear();
+        for (key, socket) in std::mem::take(&mut self.taken_over) {
+            // What the other process had and this one does not want. Paths of systemd's are its own.
+            if key.contains("unix:")
+                && let Socket::Unix(socket) = socket
+                && let Ok(address) = socket.local_addr()
+                && let Some(path) = address.as_pathname().filter(|path| path.is_absolute())
+            {
+                remove_socket(path);
+            }
+        }
         let gone: Vec<String> = self.open.keys().filter(|key| !keys.contains(key)).cloned().collect();
         gone.iter().for_each(|key| self.close(key));
     }
@@ -168,6 +186,14 @@ impl Socket {
         Ok(if unix { Socket::Unix(descriptor.into()) } else { Socket::Tcp(descriptor.into()) })
     }
 
+    /// Whether nobody can reach it from another machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Socket::Tcp(socket) => socket.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback()),
+            Socket::Unix(_) => true,
+        }
+    }
+
     fn handle(&self) -> io::Result<Self> {
         let handle = match self {
             Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
@@ -195,7 +221,7 @@ async fn bind_tcp(address: &str) -> io::Result<std::net::TcpListener> {
     for address in lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG.unsigned_abs())) {
             Ok(listener) => return listener.into_std(),
             Err(error) => failure = error,
         }
@@ -205,7 +231,7 @@ async fn bind_tcp(address: &str) -> io::Result<std::net::TcpListener> {
 
 /// A socket whose process is gone is in nobody's way. Any other file stays.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let bound = match UnixListener::bind(path) {
+    let bound = match bind_new(path, mode) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             if !is_socket(path) {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is not a socket"));
@@ -214,16 +240,33 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
                 _ => return Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
             }
-            UnixListener::bind(path)
+            bind_new(path, mode)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(io::Error::new(ErrorKind::NotFound, "there is no such directory"));
         }
         bound => bound,
     }?;
-    // Between these two calls it has the mode of the umask; the directory is what protects it then.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    // The umask may have taken something away.
+    set_mode(path, mode)?;
     Ok(bound)
+}
+
+fn bind_new(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // So it never stands open to more than these, where the system can do that.
+    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode.try_into().unwrap_or_default()));
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn not_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket; any other file stays.
@@ -237,6 +280,6 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-const BACKLOG: u32 = 4_096;
+const BACKLOG: i32 = 4_096;
 /// sun_path, without the zero at its end.
 const MAX_PATH: usize = 107;

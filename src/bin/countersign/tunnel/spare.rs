@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::tunnel::book::{Book, Tunnel};
+use crate::tunnel::book::{Book, Tunnel, Working};
 use crate::tunnel::client::Caller;
 use crate::tunnel::failures::Failures;
 
@@ -112,7 +112,9 @@ impl Supply {
                 self.tunnel.shook_hands(started.elapsed());
                 let (ask, asked) = oneshot::channel();
                 pool.ready().push_back(ask);
-                tokio::spawn(hold(stream, asked, self.clone(), place));
+                // A drain waits until it is closed.
+                let working = self.book.work();
+                tokio::spawn(hold(stream, asked, self.clone(), (place, working)));
             }
             Err(error) => {
                 let call = self.caller.describe("spare", &self.service);
@@ -135,10 +137,8 @@ async fn hold(
     mut stream: Stream<TcpStream>,
     asked: oneshot::Receiver<Wanted>,
     supply: Arc<Supply>,
-    place: OwnedSemaphorePermit,
+    (place, working): (OwnedSemaphorePermit, Working),
 ) {
-    // A drain waits until it is closed.
-    let working = supply.book.work();
     supply.tunnel.spare.fetch_add(1, Ordering::Relaxed);
     let mut asked = asked;
     let (wanted, broke) = tokio::select! {
@@ -168,6 +168,7 @@ async fn hold(
         }
         None => Box::pin(close(stream)).await,
     }
+    drop(working);
 }
 
 /// Returns when the session has ended. What the service says first stays in it.

@@ -2,12 +2,15 @@
 //! configuration has for them; connections that nobody has accepted yet stay in them.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +19,9 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
+use crate::log;
 use crate::report::{IO, Report};
 use crate::tunnel::sockets::{Socket, bind_unix, remove_socket};
 
@@ -33,10 +38,10 @@ pub struct Predecessor(UnixStream);
 
 /// Where the next process asks; removed when dropped, unless it is another's by then.
 #[derive(Debug)]
-pub struct Heir(Option<PathBuf>);
+struct Heir(Option<PathBuf>);
 
 /// What the next process asks for.
-pub struct Asked(UnixStream);
+struct Asked(UnixStream);
 
 /// Asks the process at this path for its sockets, if there is one.
 pub fn take(path: &Path) -> Result<Option<Taken>, Report> {
@@ -46,6 +51,7 @@ pub fn take(path: &Path) -> Result<Option<Taken>, Report> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    check_user(&stream).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     // One that is about to end gives nothing.
     let sockets = receive(&stream).map_err(failed)?;
@@ -83,7 +89,9 @@ impl Predecessor {
     /// Everything is ready here: the other one takes nothing more from now on. If it does not say so, it goes on, and this one must not begin.
     pub fn release(mut self) -> Result<(), Report> {
         let mut answer = [0; GO.len()];
-        let told = self.0.write_all(READY).and_then(|()| self.0.read_exact(&mut answer));
+        // One that was told to stop meanwhile has said its word already, and may be gone.
+        let _ = self.0.write_all(READY);
+        let told = self.0.read_exact(&mut answer);
         match told {
             Ok(()) if answer == *GO => Ok(()),
             Ok(()) => Err(Report::new(IO, "can't take over: the other process answers something else", None)),
@@ -94,7 +102,7 @@ impl Predecessor {
 
 impl Heir {
     /// Listens at a path; whoever asks comes out of the channel. Only our own user can.
-    pub fn listen(path: &Path) -> Result<(Self, mpsc::Receiver<Asked>), Report> {
+    fn listen(path: &Path) -> Result<(Self, mpsc::Receiver<Asked>), Report> {
         let failed = |error: io::Error| Report::io(format!("can't listen on {}", path.display()), &error);
         // The one there is that of the process that we replace, or of none.
         remove_socket(path);
@@ -105,7 +113,7 @@ impl Heir {
     }
 
     /// Another process has the path now.
-    pub fn leave(mut self) {
+    fn leave(mut self) {
         self.0 = None;
     }
 }
@@ -130,16 +138,75 @@ fn accept(listener: &UnixListener, asks: &mpsc::Sender<Asked>) {
     }
 }
 
+/// The next process: it may ask for the sockets at any time, and is given them.
+pub struct Handover {
+    heir: Heir,
+    asked: mpsc::Receiver<Asked>,
+    giving: Option<Giving>,
+}
+
+impl Handover {
+    /// Whoever asks at this path is given the sockets.
+    pub fn listen(path: &Path) -> Result<Self, Report> {
+        let (heir, asked) = Heir::listen(path)?;
+        Ok(Handover { heir, asked, giving: None })
+    }
+
+    /// Returns once another process has the sockets and begins; to be asked for them. Cancel-safe.
+    pub async fn done(&mut self, sockets: impl Fn() -> io::Result<Vec<(String, OwnedFd)>>) {
+        loop {
+            if let Some(giving) = &mut self.giving {
+                let given = giving.done().await;
+                self.giving = None;
+                match given {
+                    Ok(true) => return,
+                    Ok(false) => {
+                        log::line("warning: a process that wanted to take over did not get so far; this one goes on");
+                    }
+                    Err(error) => {
+                        log::line(format!("warning: the sockets were not handed over: {error}; this one goes on"));
+                    }
+                }
+            } else {
+                let Some(asked) = self.asked.recv().await else { pending().await };
+                self.giving = begin(asked, sockets());
+            }
+        }
+    }
+
+    /// This process was told to stop. One that has asked for the sockets has them at once; whether there is one is returned.
+    pub async fn hurry(&mut self, sockets: io::Result<Vec<(String, OwnedFd)>>) -> bool {
+        let giving = self.giving.take().or_else(|| begin(self.asked.try_recv().ok()?, sockets));
+        let Some(mut giving) = giving else { return false };
+        giving.hurried.store(true, Ordering::Release);
+        let _ = giving.stream.shutdown(Shutdown::Read);
+        matches!(timeout(HURRY, giving.done()).await, Ok(Ok(true)))
+    }
+
+    /// Nobody can ask any more. If the sockets were handed over, the path is another's.
+    pub fn end(self, handed_over: bool) {
+        if handed_over {
+            self.heir.leave();
+        }
+    }
+}
+
+fn begin(asked: Asked, sockets: io::Result<Vec<(String, OwnedFd)>>) -> Option<Giving> {
+    let giving = sockets.and_then(|sockets| asked.give(sockets));
+    giving.map_err(|error| log::line(format!("warning: the sockets can't be handed over: {error}"))).ok()
+}
+
 /// Sockets that are being handed over, by a thread of their own; it is broken off when this is dropped.
 #[derive(Debug)]
-pub struct Giving {
+struct Giving {
     stream: UnixStream,
+    hurried: Arc<AtomicBool>,
     given: oneshot::Receiver<io::Result<bool>>,
 }
 
 impl Giving {
     /// Whether the other process has them and begins.
-    pub async fn done(&mut self) -> io::Result<bool> {
+    async fn done(&mut self) -> io::Result<bool> {
         (&mut self.given).await.unwrap_or_else(|_| Err(io::Error::other("panicked")))
     }
 }
@@ -152,15 +219,18 @@ impl Drop for Giving {
 
 impl Asked {
     /// Gives the sockets away.
-    pub fn give(self, sockets: Vec<(String, OwnedFd)>) -> io::Result<Giving> {
+    fn give(self, sockets: Vec<(String, OwnedFd)>) -> io::Result<Giving> {
         let stream = self.0.try_clone()?;
+        let hurried = Arc::<AtomicBool>::default();
         let (tell, given) = oneshot::channel();
-        let give = move || drop(tell.send(self.give_now(&sockets)));
+        let asked = hurried.clone();
+        let give = move || drop(tell.send(self.give_now(&sockets, &asked)));
         thread::Builder::new().name("takeover".to_string()).spawn(give)?;
-        Ok(Giving { stream, given })
+        Ok(Giving { stream, hurried, given })
     }
 
-    fn give_now(mut self, sockets: &[(String, OwnedFd)]) -> io::Result<bool> {
+    fn give_now(mut self, sockets: &[(String, OwnedFd)], hurried: &AtomicBool) -> io::Result<bool> {
+        check_user(&self.0)?;
         if sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(ErrorKind::InvalidInput, "more sockets than can be handed over"));
         }
@@ -176,8 +246,25 @@ impl Asked {
         self.0.set_read_timeout(Some(PATIENCE))?;
         let mut answer = [0; READY.len()];
         let ready = self.0.read_exact(&mut answer).is_ok() && answer == *READY;
-        Ok(ready && self.0.write_all(GO).is_ok())
+        Ok((ready || hurried.load(Ordering::Acquire)) && self.0.write_all(GO).is_ok())
     }
+}
+
+/// Sockets go to and come from our own user, or root, and nobody else, whoever can write to the directory.
+#[cfg(target_os = "linux")]
+fn check_user(stream: &UnixStream) -> io::Result<()> {
+    let (other, own) = (rustix::net::sockopt::socket_peercred(stream)?.uid, rustix::process::geteuid());
+    if other == own || other.is_root() {
+        return Ok(());
+    }
+    let text = format!("the other process is of user {}, this one of {}", other.as_raw(), own.as_raw());
+    Err(io::Error::new(ErrorKind::PermissionDenied, text))
+}
+
+/// The modes of socket and directory are all that protects it.
+#[cfg(not(target_os = "linux"))]
+fn check_user(_: &UnixStream) -> io::Result<()> {
+    Ok(())
 }
 
 const READY: &[u8; 6] = b"ready\n";
@@ -187,3 +274,5 @@ const MAX_SOCKETS: usize = 253;
 const MAX_NAMES: usize = 64 * 1024;
 /// How long one process waits for the other, which may have to ask for a passphrase.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long it takes to say a word.
+const HURRY: Duration = Duration::from_secs(3);
