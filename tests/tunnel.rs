@@ -307,7 +307,9 @@ fn addresses_behind_a_balancer() {
     let mut stream = dial(&address);
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("write");
     assert_eq!(stream.read(&mut [0; 8]).map_err(|error| is_reset(&error)).unwrap_or(0), 0);
-    assert_eq!(value(&client.line("failed "), "cause"), "malformed");
+    let line = client.line("failed ");
+    assert_eq!(value(&line, "cause"), "malformed");
+    assert!(line.contains("no PROXY header from 127.0.0.1"), "{line}");
 
     // The server: its trust file lets alice in from one address only, which only the balancer can tell.
     let key = fs::read_to_string(house.path("alice.key.pub")).expect("key");
@@ -351,6 +353,74 @@ fn addresses_behind_a_balancer() {
     dial(&target).write_all(b"\x16\x03\x01").expect("TLS");
     let line = server.line("failed ");
     assert!(line.contains("TLS") && !line.contains("--proxy-in"), "{line}");
+}
+
+/// Waits for a reset of a connection on which the other side has ended already: nothing that can be read shows it.
+fn until_reset(stream: &TcpStream) {
+    until("a reset behind an end", || stream.take_error().expect("SO_ERROR").is_some());
+}
+
+// One direction has ended, and then the connection is broken off, by either side or by a limit: nobody has to write to learn of it.
+#[test]
+fn resets_behind_an_end() {
+    let house = House::new();
+    let (tell, told) = channel();
+    let silent = service(move |mut stream| {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a byte");
+        match byte[0] {
+            b'r' => {
+                stream.shutdown(Shutdown::Write).expect("end");
+                std::thread::sleep(Duration::from_millis(300));
+                reset(stream);
+            }
+            b'e' => {
+                stream.shutdown(Shutdown::Write).expect("end");
+                tell.send(stream).expect("told");
+            }
+            _ => {
+                assert_eq!(stream.read(&mut byte).expect("end"), 0);
+                tell.send(stream).expect("told");
+            }
+        }
+    });
+    let (mut server, mut client, address) = pair(&house, &silent.to_string(), &["--session-lifetime", "4"], &[]);
+    let ended = |stream: &mut TcpStream| assert_eq!(stream.read(&mut [0]).expect("end"), 0);
+    // The client ends and breaks off; the service says nothing.
+    let mut stream = dial(&address);
+    stream.write_all(b"x").expect("write");
+    stream.shutdown(Shutdown::Write).expect("end");
+    let there = told.recv_timeout(PATIENCE).expect("the service has seen the end");
+    reset(stream);
+    until_reset(&there);
+    assert_eq!(value(&client.line("closed "), "cause"), "reset");
+    assert_eq!(value(&server.line("closed "), "cause"), "cut");
+    // The service does; the client says nothing.
+    let mut stream = dial(&address);
+    stream.write_all(b"r").expect("write");
+    ended(&mut stream);
+    until_reset(&stream);
+    assert_eq!(value(&server.line("closed "), "cause"), "reset");
+    assert_eq!(value(&client.line("closed "), "cause"), "cut");
+    // A limit, after the service has ended.
+    let mut stream = dial(&address);
+    stream.write_all(b"e").expect("write");
+    ended(&mut stream);
+    until_reset(&stream);
+    assert_eq!(value(&server.line("closed "), "cause"), "lifetime");
+    assert_eq!(value(&client.line("closed "), "cause"), "cut");
+    // A command is killed.
+    let (_server, mut client, address) = pair(&house, "exec:echo $$ >pid; exec sleep 777", &[], &[]);
+    let mut stream = dial(&address);
+    stream.write_all(b"x").expect("write");
+    until("it runs", || fs::read_to_string(house.path("pid")).is_ok_and(|pid| pid.ends_with('\n')));
+    stream.shutdown(Shutdown::Write).expect("end");
+    std::thread::sleep(Duration::from_millis(300));
+    reset(stream);
+    client.line("closed ");
+    let pid = fs::read_to_string(house.path("pid")).expect("pid");
+    let process = std::path::PathBuf::from("/proc").join(pid.trim());
+    until("the command is killed", || !process.exists());
 }
 
 // A command that has ended ends its session, whether the peer goes on or not; and it has the descriptors that we were given, not all that we took.

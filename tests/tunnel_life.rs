@@ -156,6 +156,10 @@ fn broken_configurations() {
         ),
         (format!("{client}socket-mode=0o660\n"), "[[client]] number 1", "is a text"),
         (client.replace("service='x'", "service='we b'"), "[[client]] number 1", "visible ASCII"),
+        (client.replace("'127.0.0.1:1'", "'there'"), "client tunnel \"unix:x\"", "--target"),
+        (server.replace("'127.0.0.1:0'", "7000"), "server tunnel \"7000\"", "--listen"),
+        (format!("{server}drain=5\n"), "[[server]] number 1", "write it at the top"),
+        (server.replace("[[server]]", "[[servers]]"), "check.toml", "only [[server]] and [[client]]"),
     ] {
         let (code, said) = checked(&house, &file);
         assert!(code != 0 && said.contains(place) && (said.contains(expected) || expected == "TOML"), "{file}\n{said}");
@@ -272,6 +276,69 @@ fn trust_that_changes_under_sessions() {
     assert_eq!(value(&server.line("closed "), "cause"), "revoked");
     assert_eq!(value(&eves.line("closed "), "cause"), "revoked_by_peer");
     round_trip(&mut hers, b"still").expect("alice");
+}
+
+// The file that says who must answer is watched as well: sessions with somebody else end, and new ones are with the new one. So for a tunnel by flags.
+#[test]
+fn the_peer_changes() {
+    let house = House::new();
+    let key = |name: &str| fs::read_to_string(house.path(&format!("{name}.key.pub"))).expect("key");
+    fs::write(house.path("who"), key("bob")).expect("write");
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let mut client = house.tunnel_client(&server.address(), &["--service", "it", "--peer", "who"]);
+    let address = client.address();
+    let mut held = dial(&address);
+    round_trip(&mut held, b"x").expect("bob");
+    fs::write(house.path("who"), key("eve")).expect("write");
+    client.line("reloaded peer");
+    assert!(held.read(&mut [0; 8]).is_err(), "a reset, not an end");
+    assert_eq!(value(&client.line("closed "), "cause"), "revoked");
+    assert!(round_trip(&mut dial(&address), b"x").is_err(), "bob is not eve");
+    assert_eq!(value(&client.line("failed "), "cause"), "not_expected");
+    fs::write(house.path("who"), "nobody\n").expect("write");
+    client.line("error: peer not reloaded");
+    fs::write(house.path("who"), key("bob")).expect("write");
+    client.line("reloaded peer");
+    round_trip(&mut dial(&address), b"x").expect("bob again");
+}
+
+// Another network key: tunnels begin anew with it, sessions stay. By flags and by a configuration, by change and by signal.
+#[test]
+fn the_network_key_changes() {
+    let house = House::new();
+    for name in ["one", "two", "net"] {
+        assert!(house.run(&["keygen", "--network", "--out", name]).status.success());
+    }
+    let copy = |name: &str| fs::copy(house.path(name), house.path("net")).expect("copy");
+    copy("one");
+    let route = format!("it={}", echo());
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut server = house.tunnel_server(&["--route", &route, "--listen", &listen, "--network-key", "net"]);
+    let mut client = configured(
+        &house,
+        &format!(
+            "[[client]]\nlisten='127.0.0.1:0'\nidentity='alice.key'\npeer='bob.key.pub'\ntarget='{listen}'\nservice='it'\nnetwork-key='net'\n"
+        ),
+    );
+    let address = client.address();
+    let mut held = dial(&address);
+    round_trip(&mut held, b"x").expect("with the first");
+    let mut late = house.tunnel_client(&listen, &["--service", "it", "--network-key", "one"]);
+    round_trip(&mut dial(&late.address()), b"x").expect("with the first");
+    copy("two");
+    server.line("reloaded network key");
+    client.line("reloaded network key");
+    client.line("reloaded configuration");
+    until("the new key is in use on both sides", || round_trip(&mut dial(&address), b"x").is_ok());
+    until("the old one is not", || round_trip(&mut dial(&late.address()), b"x").is_err());
+    round_trip(&mut held, b"still").expect("the old session");
+    // What is broken is said, and changes nothing.
+    fs::write(house.path("net"), "junk").expect("write");
+    server.signal("HUP");
+    server.line("error: network key not reloaded");
+    round_trip(&mut dial(&address), b"x").expect("with the second");
 }
 
 // Bounds on sessions: above them `busy` is said at once, with a verdict; who is there is not touched.

@@ -19,7 +19,7 @@ pub async fn read_proxy_header(io: &mut (impl AsyncRead + Unpin)) -> io::Result<
         read_more(io, &mut header, 4).await?;
         let len = header.last_chunk().map_or(0, |len| usize::from(u16::from_be_bytes(*len)));
         if len > MAX_V2_LEN {
-            return Err(invalid("it is too long"));
+            return Err(invalid("the header of version 2 has more than the 2,048 bytes that are taken"));
         }
         read_more(io, &mut header, len).await?;
         if header.get(SIGNATURE.len()) == Some(&LOCAL) {
@@ -30,12 +30,15 @@ pub async fn read_proxy_header(io: &mut (impl AsyncRead + Unpin)) -> io::Result<
         while !header.ends_with(b"\r\n") {
             let left = if header.ends_with(b"\r") { 1 } else { 2 };
             if header.len() + left > MAX_V1_LEN {
-                return Err(invalid("it is too long"));
+                return Err(invalid("the line of version 1 does not end"));
             }
             read_more(io, &mut header, left).await?;
         }
+        if !is_strict_v1(&header) {
+            return Err(invalid("it is malformed"));
+        }
     } else {
-        return Err(invalid("it begins otherwise"));
+        return Err(invalid("what came is neither version 1 nor 2 of it"));
     }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     match ProxyHeader::parse(&header, config) {
@@ -45,6 +48,16 @@ pub async fn read_proxy_header(io: &mut (impl AsyncRead + Unpin)) -> io::Result<
         }
         _ => Err(invalid("it is malformed")),
     }
+}
+
+/// Whether ports are written as they have to be in version 1, and nothing is behind UNKNOWN but a blank or the end.
+fn is_strict_v1(line: &[u8]) -> bool {
+    let mut fields = line.trim_ascii_end().split(|byte| *byte == b' ').skip(1);
+    if fields.next() == Some(b"UNKNOWN") {
+        return true;
+    }
+    let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit) && (port == b"0" || !port.starts_with(b"0"));
+    fields.skip(2).all(is_port)
 }
 
 /// A PROXY header of version 1 for a connection; addresses of two families are both written as IPv6.

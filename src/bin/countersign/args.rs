@@ -71,7 +71,7 @@ pub struct IdArgs {
 }
 
 /// Who we are and how we talk, common to `serve` and `connect`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SelfArgs {
     /// Our private key: OpenSSH (ssh-keygen -t ed25519, countersign keygen) or PKCS#8 PEM (openssl genpkey). Or `agent:WHICH`: a key
     /// that stays in the ssh-agent at SSH_AUTH_SOCK; WHICH is its fingerprint `SHA256:...` or its .pub file.
@@ -82,7 +82,7 @@ pub struct SelfArgs {
 }
 
 /// How we talk, whoever we are.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SettingsArgs {
     /// The passphrase of an encrypted private key is on the first line of this file; without it we ask.
     #[arg(long, value_name = "FILE")]
@@ -98,7 +98,7 @@ pub struct SettingsArgs {
 }
 
 /// How the connection is made and kept.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct LinkArgs {
     /// A suite that may be used, and no others. May be repeated, most preferred first. Without it all are used, those with a
     /// post-quantum part (X25519MLKEM768) first.
@@ -126,7 +126,7 @@ pub struct LinkArgs {
 }
 
 /// Certificates, beside raw keys or instead of them. Files are watched: changes take effect at once, also on sessions.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct CertArgs {
     /// Present this certificate for our key, and those of its issuers (PEM, ours first, the root left out), instead of the key alone.
     #[arg(long, value_name = "CHAIN.pem")]
@@ -136,7 +136,7 @@ pub struct CertArgs {
 }
 
 /// CAs and their revocation lists.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct CaFiles {
     /// Trust peers with a certificate that leads to a CA in this file (PEM); see `countersign ca`.
     #[arg(long, value_name = "CA.pem")]

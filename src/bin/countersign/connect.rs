@@ -7,19 +7,19 @@ use std::sync::Arc;
 use countersign::error::{Error, Reason};
 use countersign::identity::Name;
 use countersign::stream::ConnectError;
-use countersign::trust::{Pinned, Trust};
-use countersign::{Config, PeerId, Stream};
+use countersign::trust::{DecisionFuture, Pinned, Request, Trust};
+use countersign::{Config, PeerId, Reload, Stream};
 use tokio::net::TcpStream;
 
 use crate::args::{CaFiles, ConnectArgs};
 use crate::certificates;
 use crate::explain::Explainer;
-use crate::keys::parse_who;
+use crate::keys::{parse_who, who_file};
 use crate::known::Place;
 use crate::log;
 use crate::report::{INTERRUPTED, OWN_CERTIFICATE, Report};
 use crate::session;
-use crate::watch::Watched;
+use crate::watch::{Watched, watch};
 use crate::whom::watched_authority;
 
 /// Runs until both sides are done.
@@ -96,12 +96,42 @@ fn trust(args: &ConnectArgs, peer: Option<PeerId>, place: &Place) -> Result<(Arc
             let (trust, watched) = place.trust(file)?;
             Ok((Arc::new(trust), vec![watched]))
         }
-        None => callee(args).trust(peer),
+        None => callee(args).trust(&Who::Fixed(peer)),
     }
 }
 
 fn callee(args: &ConnectArgs) -> Callee<'_> {
     Callee { peer: args.peer.as_deref(), cas: &args.cert.cas, name: args.peer_name.as_deref(), address: &args.address }
+}
+
+/// Who has to answer.
+#[derive(Clone, Debug)]
+pub enum Who {
+    Fixed(Option<PeerId>),
+    /// Sessions with somebody else end when it changes.
+    File(Reload<One>),
+}
+
+impl Who {
+    pub fn now(&self) -> Option<PeerId> {
+        match self {
+            Who::Fixed(peer) => *peer,
+            Who::File(reload) => Some(reload.current().peer),
+        }
+    }
+}
+
+/// One peer.
+#[derive(Debug)]
+pub struct One {
+    peer: PeerId,
+    trust: Pinned,
+}
+
+impl Trust for One {
+    fn decide<'a>(&'a self, request: &'a Request) -> DecisionFuture<'a> {
+        self.trust.decide(request)
+    }
 }
 
 /// Who has to answer, as the command line says it.
@@ -118,12 +148,29 @@ impl Callee<'_> {
         self.peer.map(|who| parse_who("--peer", who)).transpose()
     }
 
+    /// The same; if a file says it, what that says at the time.
+    pub fn watched_peer(&self) -> Result<(Who, Vec<Watched>), Report> {
+        let fixed = self.peer()?;
+        let Some(file) = self.peer.and_then(who_file) else { return Ok((Who::Fixed(fixed), Vec::new())) };
+        let who = file.to_string();
+        let load = move || match parse_who("--peer", &who) {
+            Ok(peer) => Ok(One { peer, trust: Pinned::new([peer]) }),
+            Err(report) => Err(report.to_string().into()),
+        };
+        let (reload, watched) = watch("peer", vec![file.into()], load)?;
+        Ok((Who::File(reload), vec![watched]))
+    }
+
     /// With a CA, who has a certificate by it; otherwise the one peer.
-    pub fn trust(&self, peer: Option<PeerId>) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
+    pub fn trust(&self, who: &Who) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
         if let Some((authority, watched)) = watched_authority(self.cas)? {
             return Ok((Arc::new(authority), vec![watched]));
         }
-        Ok((Arc::new(Pinned::new(peer)), Vec::new()))
+        let trust: Arc<dyn Trust> = match who {
+            Who::Fixed(peer) => Arc::new(Pinned::new(*peer)),
+            Who::File(reload) => Arc::new(reload.clone()),
+        };
+        Ok((trust, Vec::new()))
     }
 
     /// The name that the peer's certificate must have.

@@ -131,11 +131,9 @@ fn load_with(path: &Path, passphrase: impl FnOnce() -> Result<Passphrase, Report
 
 /// Understands WHO, the value of an option: a public line, a fingerprint, or a file with one public line.
 pub fn parse_who(option: &str, who: &str) -> Result<PeerId, Report> {
-    let direct = who.trim_start();
-    if direct.starts_with("SHA256:") || direct.starts_with("ssh-") {
+    let Some(path) = who_file(who).map(Path::new) else {
         return who.parse().map_err(|error| Report::usage(format!("{option} {who:?}: {error}")));
-    }
-    let path = Path::new(who);
+    };
     let text = fs::read_to_string(path).map_err(|error| {
         Report::new(
             IO,
@@ -150,6 +148,12 @@ pub fn parse_who(option: &str, who: &str) -> Result<PeerId, Report> {
             Err(Report::usage(format!("{option} {path}: expected one public line, found {}", keys.len())))
         }
     }
+}
+
+/// The file that WHO names, if it is no public line or fingerprint itself.
+pub fn who_file(who: &str) -> Option<&str> {
+    let direct = who.trim_start();
+    (!direct.starts_with("SHA256:") && !direct.starts_with("ssh-")).then_some(who)
 }
 
 fn parse_lines(path: &Path, text: &str) -> Result<Vec<(PublicKey, String)>, Report> {

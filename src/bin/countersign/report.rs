@@ -47,7 +47,13 @@ impl Report {
     }
 
     pub fn io(what: impl Display, error: &io::Error) -> Self {
-        Self::new(IO, format!("{what}: {error}"), None)
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("another process has it, perhaps an older one of ours: `ss -ltnp` shows which")
+            }
+            _ => None,
+        };
+        Self::new(IO, format!("{what}: {error}"), hint)
     }
 
     /// A handshake of ours that failed.
@@ -109,6 +115,9 @@ impl Blame {
             ConnectError::Timeout { stage: Some(stage) } => Blame { stage: at(stage), side: PEER_OR_PATH },
             ConnectError::GaveWay { stage } => Blame { stage: at(stage), side: LOCAL },
             ConnectError::OverRate => Blame { stage: at(&Stage::Hello), side: "the peer, which calls too often" },
+            ConnectError::Io { stage: None, error } if is_exhausted(error) => {
+                Blame { stage: "while connecting".to_string(), side: LOCAL }
+            }
             _ => Blame { stage: "while connecting".to_string(), side: PEER_OR_PATH },
         }
     }
@@ -117,6 +126,8 @@ impl Blame {
 /// Whose fault an error is, for people. Who refuses us or sends an alert says that it is ours.
 pub fn side(error: &Error) -> &'static str {
     match error {
+        Error::Refused(refusal) if refusal.reason == Reason::Busy => "the peer, which is full",
+        Error::Denied(refusal) if refusal.reason == Reason::Busy => "this side, which is full",
         Error::Refused(_) => "this side, says the peer",
         Error::AlertReceived(ReceivedAlert { alert, .. }) => match alert {
             Alert::Busy | Alert::Internal | Alert::ShuttingDown => "the peer, as it says",
@@ -133,6 +144,11 @@ pub fn side(error: &Error) -> &'static str {
             Culprit::Local => LOCAL,
         },
     }
+}
+
+/// Whether the process or the system has no descriptor left (EMFILE, ENFILE).
+pub fn is_exhausted(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 fn connect_hint(error: &io::Error) -> Option<&'static str> {

@@ -38,13 +38,26 @@ pub fn watch<T: Send + Sync + 'static>(
     files: Vec<PathBuf>,
     load: impl Fn() -> Result<T, LoadError> + Send + Sync + 'static,
 ) -> Result<(Reload<T>, Watched), Report> {
+    watch_and_tell(what, files, load, || {})
+}
+
+/// The same; `changed` is called when what is new is in use.
+pub fn watch_and_tell<T: Send + Sync + 'static>(
+    what: &'static str,
+    files: Vec<PathBuf>,
+    load: impl Fn() -> Result<T, LoadError> + Send + Sync + 'static,
+    changed: impl Fn() + Send + Sync + 'static,
+) -> Result<(Reload<T>, Watched), Report> {
     let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let shown = shown.join(" ");
     let tell = move |event: &ReloadEvent| match event {
         ReloadEvent::Failed(why) => {
             log::line(format!("error: {what} not reloaded, the old stays in use: {why}"));
         }
-        _ => log::line(format!("reloaded {what}: {shown}")),
+        _ => {
+            log::line(format!("reloaded {what}: {shown}"));
+            changed();
+        }
     };
     let reload = Reload::new(files, load, tell).map_err(|error| Report::new(IO, error, None))?;
     let (stats, refresh) = (reload.clone(), reload.clone());

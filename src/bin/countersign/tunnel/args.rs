@@ -73,7 +73,7 @@ pub enum LogFormat {
 }
 
 /// Let in who is trusted, and hand each session to the service that it asks for.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(group = ArgGroup::new("whom").required(true).multiple(true).args(["trust", "ca"]))]
 pub struct ServerArgs {
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub struct ServerArgs {
 }
 
 /// Take plain connections, and carry each over a session of its own to the server.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(group = ArgGroup::new("whom").required(true).multiple(true).args(["peer", "ca"]))]
 #[command(group = ArgGroup::new("what").required(true).args(["service", "socks"]))]
 pub struct ClientArgs {
@@ -156,7 +156,7 @@ pub struct ClientArgs {
 }
 
 /// What both ends of a tunnel say of their sessions.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SessionArgs {
     /// Name of the tunnel in the log and in the metrics; by default what it listens on.
     #[arg(long, value_name = "NAME")]

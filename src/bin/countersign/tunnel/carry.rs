@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::tunnel::book::Traffic;
+use crate::tunnel::gone::{self, Gone};
 use crate::tunnel::plain::Plain;
+use crate::tunnel::session::Bounds;
 
 /// Which of the two sides failed.
 #[derive(Debug)]
@@ -28,11 +30,11 @@ pub async fn carry(
     stream: &mut Stream<TcpStream>,
     plain: &mut Plain,
     traffic: &Traffic,
-    buffer: usize,
+    bounds: &Bounds,
 ) -> Result<(), Broken> {
     let mut up = Up { left: Vec::new(), at: 0, ended: false, done: false };
     let mut down = Down { unwanted: false, done: false };
-    let mut grace = None;
+    let (mut grace, mut plain_gone, mut peer_gone) = (None, None, None);
     let mut down_first = false;
     poll_fn(|cx| {
         // Both are asked each time: what one waits for may be what the other does. In turns, for the first may use up all that a task may do at a time.
@@ -40,11 +42,23 @@ pub async fn carry(
         if down_first {
             received = down.poll(cx, stream, plain, traffic);
         }
-        let sent = up.poll(cx, stream, plain, traffic, buffer);
+        let sent = up.poll(cx, stream, plain, traffic, bounds.buffer);
         if !down_first {
             received = down.poll(cx, stream, plain, traffic);
         }
         down_first = !down_first;
+        if up.done && !down.done {
+            let gone: &mut Gone = plain_gone.get_or_insert_with(|| plain.gone());
+            if let Poll::Ready(error) = gone.as_mut().poll(cx) {
+                return Poll::Ready(Err(Broken::Plain(error)));
+            }
+        }
+        if down.done && !up.done {
+            let gone: &mut Gone = peer_gone.get_or_insert_with(|| gone::watch_peer(stream.get_ref(), bounds.silence));
+            if let Poll::Ready(error) = gone.as_mut().poll(cx) {
+                return Poll::Ready(Err(Broken::Peer(error)));
+            }
+        }
         if up.done && !down.done && plain.poll_exited(cx).is_ready() {
             // Nobody is left to take what the peer might still send. It is given the time to end by itself.
             let grace = grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));

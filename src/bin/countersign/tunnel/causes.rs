@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use countersign::error::{Alert, Error, Malformed, Reason, ReceivedAlert, Untrusted};
 use countersign::stream::ConnectError;
 
+use crate::report::is_exhausted;
+
 /// How a handshake came out, and why.
 pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
     match error {
@@ -22,6 +24,7 @@ pub fn of_handshake(error: &ConnectError) -> (&'static str, &'static str) {
             (if refused { "refused" } else { "failed" }, of_error(&failure.error))
         }
         ConnectError::Io { error, .. } if error.kind() == ErrorKind::InvalidData => ("failed", "proxy_header"),
+        ConnectError::Io { error, .. } if is_exhausted(error) => ("failed", "descriptors"),
         _ => ("failed", "io"),
     }
 }

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use countersign::identity::Name;
 use countersign::net::read_proxy_header;
 use countersign::stream::ConnectError;
-use countersign::{Config, PeerId, Stream};
+use countersign::{Config, Stream};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
-use crate::connect::{Callee, check_address};
+use crate::connect::{Callee, Who, check_address};
 use crate::report::Report;
 use crate::tunnel::args::ClientArgs;
 use crate::tunnel::book::{Book, Most, Side, Tunnel, full};
@@ -53,10 +53,23 @@ struct Inner {
     stage: watch::Receiver<Stage>,
 }
 
+/// A connection that did not say what it has to say first.
+enum Unclear {
+    /// It only looked whether somebody listens, as balancers do.
+    Empty,
+    Malformed(String),
+}
+
+impl Unclear {
+    fn late(what: &str) -> Self {
+        Unclear::Malformed(format!("no whole {what} came within --timeout"))
+    }
+}
+
 /// Calls the server.
 pub struct Caller {
     config: Config,
-    peer: Option<PeerId>,
+    peer: Who,
     name: Option<Name>,
     target: String,
     eager: bool,
@@ -64,7 +77,7 @@ pub struct Caller {
 
 /// Loads everything.
 pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepared, Vec<Watched>), Report> {
-    check_address(&args.target)?;
+    check_address(&args.target).map_err(|report| report.within("--target"))?;
     if args.target == args.listen {
         return Err(Report::usage(format!("--target {}: that is where this tunnel listens itself", args.target)));
     }
@@ -74,8 +87,9 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
         name: args.peer_name.as_deref(),
         address: &args.target,
     };
-    let (peer, peer_name) = (callee.peer()?, callee.name()?);
-    let (trust, mut watched) = callee.trust(peer)?;
+    let ((peer, mut watched), peer_name) = (callee.watched_peer()?, callee.name()?);
+    let (trust, others) = callee.trust(&peer)?;
+    watched.extend(others);
     let (signer, own) = shared.signer(&args.own, &args.cert)?;
     watched.extend(own);
     let config = args.own.settings.config(signer, trust, &[])?;
@@ -89,7 +103,7 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
         most,
         spare: args.spare,
         spare_age: Duration::from_secs(args.spare_age),
-        bounds: Bounds::new(&args.sessions),
+        bounds: Bounds::new(&args.sessions, &args.own.settings.link),
         proxies: args.sessions.proxy_in,
         patience: Duration::from_secs(args.own.settings.timeout),
         failures: shared.failures.clone(),
@@ -107,7 +121,7 @@ impl Caller {
     /// Eager or not as wanted; a spare gains nothing by it.
     pub async fn call(&self, service: &str, eager: bool) -> Result<Stream<TcpStream>, ConnectError> {
         let mut call = self.config.connect(self.target.clone()).service(service);
-        if let Some(peer) = self.peer {
+        if let Some(peer) = self.peer.now() {
             call = call.peer(peer);
         }
         if let Some(name) = self.name.clone() {
@@ -245,14 +259,23 @@ impl Inner {
             return plain.reset();
         };
         let mut stage = self.stage.clone();
+        let (mut plain, mut from) = (plain, from);
+        let deadline = tokio::time::Instant::now() + self.patience;
+        let introduced = tokio::select! {
+            introduced = timeout_at(deadline, Box::pin(self.introduce(&mut plain, &mut from))) => introduced,
+            () = ending(&mut stage) => return plain.reset(),
+        };
+        if let Err(unclear) = introduced.unwrap_or_else(|_| Err(Unclear::late("PROXY header"))) {
+            self.say_unclear(&from, unclear);
+            return plain.reset();
+        }
         let asked = tokio::select! {
-            asked = timeout(self.patience, Box::pin(self.ask(plain, from.clone()))) => asked,
+            asked = timeout_at(deadline, Box::pin(self.ask(plain))) => asked,
             () = ending(&mut stage) => return,
         };
-        let asked = asked.unwrap_or_else(|_| Err("it did not say what it wants".to_string()));
-        let (from, service, asked) = match asked {
+        let (service, asked) = match asked.unwrap_or_else(|_| Err(Unclear::late("SOCKS5 request"))) {
             Ok(asked) => asked,
-            Err(why) => return self.failures.of_plain(&self.tunnel, &from, "malformed", why),
+            Err(unclear) => return self.say_unclear(&from, unclear),
         };
         let connected = tokio::select! {
             connected = Box::pin(self.connect(&service, &from, spares)) => connected,
@@ -279,20 +302,35 @@ impl Inner {
         }
     }
 
-    /// Where a connection comes from, and the service that it is for.
-    async fn ask(&self, mut plain: Plain, mut from: String) -> Result<(String, String, Asked), String> {
-        if let Plain::Tcp(socket) = &mut plain
-            && socket.peer_addr().is_ok_and(|address| is_in(&self.proxies, address.ip()))
-        {
-            let source = read_proxy_header(socket).await.map_err(|error| error.to_string())?;
-            from = source.map_or(from, |source| source.to_string());
+    /// Reads where a connection comes from, if a balancer says it.
+    async fn introduce(&self, plain: &mut Plain, from: &mut String) -> Result<(), Unclear> {
+        let Plain::Tcp(socket) = plain else { return Ok(()) };
+        let proxied = socket.peer_addr().is_ok_and(|address| is_in(&self.proxies, address.ip()));
+        if (proxied || self.service.is_none()) && socket.peek(&mut [0]).await.is_ok_and(|len| len == 0) {
+            return Err(Unclear::Empty);
         }
-        match &self.service {
-            Some(service) => Ok((from, service.clone(), Asked::Plainly(plain))),
-            None => {
-                let (service, asked) = socks::ask(plain).await?;
-                Ok((from, service, asked))
+        if proxied {
+            let source = read_proxy_header(socket).await;
+            let source = source.map_err(|error| Unclear::Malformed(format!("no PROXY header from {from}: {error}")))?;
+            if let Some(source) = source {
+                *from = source.to_string();
             }
+        }
+        Ok(())
+    }
+
+    /// The service that a connection is for.
+    async fn ask(&self, plain: Plain) -> Result<(String, Asked), Unclear> {
+        match &self.service {
+            Some(service) => Ok((service.clone(), Asked::Plainly(plain))),
+            None => socks::ask(plain).await.map_err(Unclear::Malformed),
+        }
+    }
+
+    fn say_unclear(&self, from: &str, unclear: Unclear) {
+        match unclear {
+            Unclear::Empty => self.tunnel.ended.add("empty"),
+            Unclear::Malformed(why) => self.failures.of_plain(&self.tunnel, from, "malformed", why),
         }
     }
 

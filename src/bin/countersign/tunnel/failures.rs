@@ -101,19 +101,30 @@ impl Failures {
         }
     }
 
+    /// Says how many were left out, if any were.
+    pub fn flush(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
+    }
+
     fn may_log(&self) -> bool {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.began.elapsed() >= Duration::from_secs(1) {
-            let left_out = std::mem::take(&mut second.left_out);
             (second.began, second.lines) = (Instant::now(), 0);
-            if left_out > 0 {
-                Event::new("failed").number("more", left_out).text("reason", "more failures than are logged").write();
-            }
+            second.flush();
         }
         let may = second.lines < LINES_A_SECOND;
         second.lines += u32::from(may);
         second.left_out += u64::from(!may);
         may
+    }
+}
+
+impl Second {
+    fn flush(&mut self) {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            Event::new("failed").number("more", left_out).text("reason", "more failures than are logged").write();
+        }
     }
 }
 

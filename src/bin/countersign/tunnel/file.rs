@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser};
 use toml::{Table as Toml, Value};
 
@@ -18,14 +19,14 @@ pub struct Plan {
 }
 
 /// One tunnel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     pub end: End,
     /// What was said of it: tells whether it has changed.
     pub said: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum End {
     Server(Box<ServerArgs>),
     Client(Box<ClientArgs>),
@@ -53,6 +54,12 @@ impl Plan {
                 };
                 entries.push(make(&place, arguments(&place, table)?)?);
             }
+        }
+        let tables = |value: &Value| {
+            matches!(value, Value::Table(_)) || value.as_array().is_some_and(|all| all.iter().any(Value::is_table))
+        };
+        if let Some((name, _)) = top.iter().find(|(_, value)| tables(value)) {
+            return Err(wrong(format!("{shown}: there is no [{name}], only [[server]] and [[client]]")));
         }
         let place = format!("{shown}: at the top, before the first [[...]]");
         let process = parse::<ProcessArgs>(&place, &arguments(&place, top)?)?;
@@ -121,12 +128,23 @@ fn parse<A: Args>(place: &str, said: &[String]) -> Result<A, Report> {
     let parsed = Table::<A>::try_parse_from(arguments);
     parsed.map(|table| table.args).map_err(|error| {
         // Without the usage of a command line, which this is not.
+        if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+            && error.kind() == ErrorKind::UnknownArgument
+            && let Some(key) = OF_PROCESS.into_iter().find(|key| flag.strip_prefix("--") == Some(key))
+        {
+            return wrong(format!(
+                "{place}: {key} is of the whole process: write it at the top, before the first [[...]]"
+            ));
+        }
         let text = error.to_string();
         let text = text.split("\n\nUsage:").next().unwrap_or_default().trim_end();
         let text = text.strip_prefix("error: ").unwrap_or(text).replace("'--", "'");
         wrong(format!("{place}: {text}"))
     })
 }
+
+/// The keys at the top.
+const OF_PROCESS: [&str; 4] = ["admin", "drain", "log", "takeover"];
 
 fn unfit(place: &str, key: &str) -> Report {
     wrong(format!("{place}: {key} has a value that is neither text nor a whole number"))

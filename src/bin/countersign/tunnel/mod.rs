@@ -9,6 +9,7 @@ mod causes;
 mod client;
 mod failures;
 mod file;
+mod gone;
 mod histogram;
 mod limits;
 mod manager;

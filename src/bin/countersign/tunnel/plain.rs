@@ -1,5 +1,6 @@
 //! The plain side of a session: a TCP or Unix socket, or a command.
 
+use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::process::ExitStatus;
@@ -13,6 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::exec::Group;
+use crate::tunnel::gone::{self, Gone};
 
 /// Reading gives 0 bytes at the end of the other direction; `shutdown` ends ours.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ impl Plain {
         let status = timeout(EXIT_GRACE, running.child.wait()).await.map_err(|_| ErrorKind::TimedOut)??;
         running.group.leave();
         Ok(Some(status))
+    }
+
+    /// Ready once it is broken off, when nothing is read from it any more; a command never is.
+    pub fn gone(&self) -> Gone {
+        match self {
+            Plain::Tcp(socket) => gone::watch(socket),
+            Plain::Unix(socket) => gone::watch(socket),
+            Plain::Command(_) => Box::pin(pending()),
+        }
     }
 
     /// Ready once a command has exited; never for others.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::pending;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep};
 
-use crate::args::{CertArgs, SelfArgs};
+use crate::args::{CertArgs, LinkArgs, SelfArgs};
 use crate::certificates;
 use crate::exec;
 use crate::keys::quiet_identity;
@@ -27,7 +27,7 @@ use crate::tunnel::client;
 use crate::tunnel::failures::Failures;
 use crate::tunnel::file::{End, Entry, Plan};
 use crate::tunnel::manager::Manager;
-use crate::tunnel::running::{Ready, ReadyEnd, Running};
+use crate::tunnel::running::{Network, Ready, ReadyEnd, Running};
 use crate::tunnel::session::Stage;
 use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
 use crate::tunnel::takeover::{self, Handover, Predecessor};
@@ -41,15 +41,22 @@ pub struct Shared {
     pub stage: watch::Sender<Stage>,
     /// Nobody can be asked for a passphrase: the process runs.
     quiet: bool,
+    /// Something has changed that only a tunnel that begins anew can use.
+    changed: mpsc::Sender<()>,
 }
 
 struct Process {
     args: ProcessArgs,
-    /// The configuration file, if there is one.
-    file: Option<PathBuf>,
+    source: Source,
     shared: Shared,
     sockets: Sockets,
     running: Vec<Running>,
+}
+
+/// Where the tunnels are described.
+enum Source {
+    File(PathBuf),
+    Flags(Vec<Entry>),
 }
 
 /// A configuration that can be used.
@@ -67,16 +74,16 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     log::write_apart();
     let signal = |kind| signal(kind).map_err(|error| Report::io("can't watch for signals", &error));
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut changed = file.as_deref().map(watch_file).transpose()?;
-
     if let Some(admin) = &plan.process.admin {
         admin::check_address(admin).await?;
     }
     let taken = plan.process.takeover.as_deref().map(takeover::take).transpose()?.flatten();
     let (sockets, predecessor) =
         taken.map_or_else(|| (BTreeMap::new(), None), |taken| (taken.sockets, Some(taken.from)));
-    let mut process = Process::new(plan.process, file, Sockets::new(inherited, sockets));
     let took_over = predecessor.is_some();
+    let source = file.map_or_else(|| Source::Flags(plan.entries.clone()), Source::File);
+    let (mut process, mut changed) = Process::new(plan.process, source, Sockets::new(inherited, sockets));
+    let _watch = process.watch_file()?;
     let opened = process.open(plan.entries).await?;
     // From here on the other process takes nothing more; connections wait in the sockets.
     predecessor.map(Predecessor::release).transpose()?;
@@ -100,7 +107,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let told = loop {
         let all = tokio::select! {
             _ = hangup.recv() => true,
-            () = next(changed.as_mut().map(|(_, changed)| changed)) => false,
+            Some(()) = changed.recv() => false,
             () = process.retry() => false,
             () = handed_over(handover.as_mut(), &process.sockets) => break false,
             () = stop() => break true,
@@ -141,7 +148,7 @@ pub async fn check(plan: Plan) -> Result<usize, Report> {
     if let Some(admin) = &plan.process.admin {
         admin::check_address(admin).await?;
     }
-    let process = Process::new(plan.process, None, Sockets::default());
+    let (process, _) = Process::new(plan.process, Source::Flags(Vec::new()), Sockets::default());
     let ready = process.prepare(plan.entries)?;
     Ok(ready.len())
 }
@@ -154,12 +161,41 @@ impl Shared {
         }
         certificates::signer(own, cert)
     }
+
+    fn network(&self, link: &LinkArgs) -> Result<(Option<Network>, Vec<Watched>), Report> {
+        let Some(path) = &link.network_key else { return Ok((None, Vec::new())) };
+        let changed = self.changed.clone();
+        // One that waits to be heard says enough.
+        let (network, watched) = Network::open(path, move || {
+            let _ = changed.try_send(());
+        })?;
+        Ok((Some(network), vec![watched]))
+    }
 }
 
 impl Process {
-    fn new(args: ProcessArgs, file: Option<PathBuf>, sockets: Sockets) -> Self {
+    /// With it comes what tells that something has changed.
+    fn new(args: ProcessArgs, source: Source, sockets: Sockets) -> (Self, mpsc::Receiver<()>) {
         let (book, failures, stage) = (Book::new(), Arc::new(Failures::new()), watch::channel(Stage::Running).0);
-        Process { args, file, shared: Shared { book, failures, stage, quiet: false }, sockets, running: Vec::new() }
+        let (changed, changes) = mpsc::channel(1);
+        let shared = Shared { book, failures, stage, quiet: false, changed };
+        (Process { args, source, shared, sockets, running: Vec::new() }, changes)
+    }
+
+    /// Tells when the configuration file has changed. A file that can't be read is said at once.
+    fn watch_file(&self) -> Result<Option<Reload<()>>, Report> {
+        let Source::File(file) = &self.source else { return Ok(None) };
+        let path = file.clone();
+        let load = move || match Plan::read(&path) {
+            Ok(_) => Ok(()),
+            Err(report) => Err(report.to_string().into()),
+        };
+        // Also what is broken is tried, to be counted and said.
+        let changed = self.shared.changed.clone();
+        let observer = move |_: &ReloadEvent| {
+            let _ = changed.try_send(());
+        };
+        Reload::new([file], load, observer).map(Some).map_err(|error| Report::new(IO, error, None))
     }
 
     fn prepare(&self, entries: Vec<Entry>) -> Result<Vec<Ready>, Report> {
@@ -171,9 +207,11 @@ impl Process {
                 End::Client(args) => (Side::Client, &args.listen, args.socket_mode, &args.sessions.name),
             };
             let (listen, name) = (listen.clone(), (name.clone().unwrap_or_else(|| listen.clone()), side));
-            check_listen(&listen)?;
+            // One tunnel alone needs no name.
+            let place = if said.is_empty() { String::new() } else { format!("{} tunnel {:?}", side.name(), name.0) };
+            check_listen(&listen).map_err(|report| report.within("--listen").within(&place))?;
             if side == Side::Server && listen.starts_with("unix:") {
-                return Err(Report::usage(format!("{listen}: a server listens on an address and port")));
+                return Err(Report::usage(format!("{listen}: a server listens on an address and port")).within(&place));
             }
             if !names.insert(name.clone()) {
                 let (name, side) = (name.0, side.name());
@@ -187,12 +225,17 @@ impl Process {
                 return Err(Report::usage(format!("{listen}: two tunnels can't listen there")));
             }
             let key = format!("{listen}#{nth}");
-            if self.running.iter().any(|running| running.said == said && running.key == key && running.name == name) {
+            let same = |running: &Running| running.said == said && running.key == key && running.name == name;
+            let running = self.running.iter().find(|running| same(running));
+            if running.is_some_and(|running| !running.network.as_ref().is_some_and(Network::has_changed)) {
                 continue;
             }
-            // One tunnel alone needs no name.
-            let place = if said.is_empty() { String::new() } else { format!("{} tunnel {:?}", side.name(), name.0) };
-            let (end, watched) = match end {
+            let link = match &end {
+                End::Server(args) => &args.own.settings.link,
+                End::Client(args) => &args.own.settings.link,
+            };
+            let (network, mut watched) = self.shared.network(link).map_err(|report| report.within(&place))?;
+            let (end, others) = match end {
                 End::Server(args) => {
                     let prepared = server::prepare(*args, &name.0, &self.shared);
                     let (ready, watched) = prepared.map_err(|report| report.within(&place))?;
@@ -204,8 +247,9 @@ impl Process {
                     (ReadyEnd::Client(ready), watched)
                 }
             };
+            watched.extend(others);
             let watched = watched.into_iter().map(Arc::new).collect();
-            all.push(Ready { said, key, name, watched, listen, mode, end });
+            all.push(Ready { said, key, name, place, watched, network, listen, mode, end });
         }
         Ok(all)
     }
@@ -215,7 +259,8 @@ impl Process {
         let wanted = entries.iter().map(|entry| entry.said.clone()).collect();
         let mut ready = Vec::new();
         for new in self.prepare(entries)? {
-            let socket = self.sockets.listen(&new.key, &new.listen, new.mode).await?;
+            let socket = self.sockets.listen(&new.key, &new.listen, new.mode).await;
+            let socket = socket.map_err(|report| report.within(&new.place))?;
             ready.push((new, socket));
         }
         if let Some(address) = self.args.admin.clone() {
@@ -290,38 +335,36 @@ impl Process {
             };
             let _ = tokio::task::spawn_blocking(refresh).await;
         }
-        if let Some(file) = self.file.clone() {
-            let applied = match Plan::read(&file) {
-                Ok(Plan { process, entries }) => {
-                    let applied = match self.open(entries).await {
-                        Ok(opened) => self.begin(opened),
-                        Err(report) => Err(report),
-                    };
-                    if applied.is_ok() {
-                        self.take_over_args(process);
-                    }
-                    applied
-                }
-                Err(report) => Err(report),
-            };
-            if applied.is_err() {
-                // What was opened for it.
-                self.keep_sockets();
-                self.keep_pages();
+        let applied = self.apply().await;
+        if applied.is_err() {
+            // What was opened for it.
+            self.keep_sockets();
+            self.keep_pages();
+        }
+        let failure = applied.err().map(|report| report.to_string());
+        let new = self.shared.book.reloaded(failure.as_deref());
+        match failure {
+            // Flags don't change; what was loaded for them has been said.
+            None if matches!(self.source, Source::Flags(_)) => {}
+            None => Event::new("reloaded").saying("configuration").only_json("what", "configuration".into()).write(),
+            Some(why) if new || all => {
+                log::line(format!("error: configuration not reloaded, the old stays in use: {why}"));
             }
-            let failure = applied.err().map(|report| report.to_string());
-            let new = self.shared.book.reloaded(failure.as_deref());
-            match failure {
-                None => {
-                    Event::new("reloaded").saying("configuration").only_json("what", "configuration".into()).write()
-                }
-                Some(why) if new || all => {
-                    log::line(format!("error: configuration not reloaded, the old stays in use: {why}"));
-                }
-                Some(_) => {}
-            }
+            Some(_) => {}
         }
         manager.ready(false);
+    }
+
+    /// Has what is configured now run, and nothing else.
+    async fn apply(&mut self) -> Result<(), Report> {
+        let Plan { process, entries } = match &self.source {
+            Source::File(file) => Plan::read(file)?,
+            Source::Flags(entries) => Plan { process: self.args.clone(), entries: entries.clone() },
+        };
+        let opened = self.open(entries).await?;
+        self.begin(opened)?;
+        self.adopt(process);
+        Ok(())
     }
 
     /// Returns when a configuration that could not be used is tried again: a port may be free by now.
@@ -332,7 +375,7 @@ impl Process {
         sleep(RETRY).await;
     }
 
-    fn take_over_args(&mut self, new: ProcessArgs) {
+    fn adopt(&mut self, new: ProcessArgs) {
         if new.admin != self.args.admin || new.takeover != self.args.takeover {
             log::line("warning: admin and takeover change when the process is started again");
         }
@@ -387,6 +430,7 @@ impl Process {
         let _ = self.shared.stage.send(Stage::Ending);
         let _ = tokio::time::timeout(LAST_WORDS, self.at_rest()).await;
         self.sockets.keep(&[]);
+        self.shared.failures.flush();
         Event::new("stopped").number("broken_off", left).write();
     }
 
@@ -399,32 +443,6 @@ impl Process {
                 return;
             }
         }
-    }
-}
-
-/// Tells when the configuration file has changed. A file that can't be read is said at once.
-fn watch_file(file: &Path) -> Result<(Reload<()>, mpsc::Receiver<()>), Report> {
-    let (tell, changed) = mpsc::channel(1);
-    let path = file.to_path_buf();
-    let load = move || match Plan::read(&path) {
-        Ok(_) => Ok(()),
-        Err(report) => Err(report.to_string().into()),
-    };
-    // Also what is broken is tried, to be counted and said.
-    let observer = move |_: &ReloadEvent| {
-        let _ = tell.try_send(());
-    };
-    let reload = Reload::new([file], load, observer).map_err(|error| Report::new(IO, error, None))?;
-    Ok((reload, changed))
-}
-
-async fn next(changed: Option<&mut mpsc::Receiver<()>>) {
-    let told = match changed {
-        Some(changed) => changed.recv().await,
-        None => None,
-    };
-    if told.is_none() {
-        pending().await
     }
 }
 

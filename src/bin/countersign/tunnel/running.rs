@@ -1,18 +1,23 @@
 //! One tunnel of the process: ready when its files are loaded, and running once it takes connections.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use countersign::Listener;
+use countersign::crypto::network::NetworkKey;
+use countersign::{Listener, Reload};
+use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::keys::load_network_key;
 use crate::log::{self, Event};
+use crate::report::Report;
 use crate::tunnel::book::{Book, Side};
 use crate::tunnel::client::{self, Door};
 use crate::tunnel::server;
 use crate::tunnel::sockets::Socket;
-use crate::watch::Watched;
+use crate::watch::{Watched, watch_and_tell};
 
 /// A tunnel that takes connections.
 pub struct Running {
@@ -20,7 +25,14 @@ pub struct Running {
     pub key: String,
     pub name: (String, Side),
     pub watched: Vec<Arc<Watched>>,
+    pub network: Option<Network>,
     stop: Stop,
+}
+
+/// The network key that a tunnel was begun with, and what its file says. With another one it has to be begun anew.
+pub struct Network {
+    begun_with: Arc<NetworkKey>,
+    file: Reload<NetworkKey>,
 }
 
 enum Stop {
@@ -34,6 +46,9 @@ pub struct Ready {
     pub key: String,
     pub name: (String, Side),
     pub watched: Vec<Arc<Watched>>,
+    pub network: Option<Network>,
+    /// What it is called where it fails.
+    pub place: String,
     pub listen: String,
     pub mode: u32,
     pub end: ReadyEnd,
@@ -47,7 +62,7 @@ pub enum ReadyEnd {
 impl Ready {
     /// Takes connections from now on.
     pub fn start(self, socket: Socket, book: &Book) -> io::Result<Running> {
-        let Ready { said, key, name, watched, end, .. } = self;
+        let Ready { said, key, name, watched, network, end, .. } = self;
         let door = socket.door()?;
         let address = door.address();
         let stop = match (end, door) {
@@ -72,7 +87,22 @@ impl Ready {
             .word("tunnel", &name.0)
             .word("side", name.1.name())
             .write();
-        Ok(Running { said, key, name, watched, stop })
+        Ok(Running { said, key, name, watched, network, stop })
+    }
+}
+
+impl Network {
+    /// Loads a network key; `changed` is called when there is another one.
+    pub fn open(path: &Path, changed: impl Fn() + Send + Sync + 'static) -> Result<(Self, Watched), Report> {
+        load_network_key(path)?;
+        let file = path.to_path_buf();
+        let load = move || load_network_key(&file).map_err(|report| report.to_string().into());
+        let (file, watched) = watch_and_tell("network key", vec![path.to_path_buf()], load, changed)?;
+        Ok((Network { begun_with: file.current(), file }, watched))
+    }
+
+    pub fn has_changed(&self) -> bool {
+        !bool::from(self.file.current().expose().ct_eq(self.begun_with.expose()))
     }
 }
 

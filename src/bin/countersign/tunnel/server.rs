@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::report::Report;
+use crate::report::{Report, is_exhausted};
 use crate::tunnel::args::{ProxyVersion, ServerArgs};
 use crate::tunnel::book::{Book, Entry, Most, Side, Tunnel};
 use crate::tunnel::failures::Failures;
@@ -73,7 +73,7 @@ pub fn prepare(args: ServerArgs, name: &str, shared: &Shared) -> Result<(Prepare
         book: shared.book.clone(),
         routes,
         most,
-        bounds: Bounds::new(&args.sessions),
+        bounds: Bounds::new(&args.sessions, &args.own.settings.link),
         patience: Duration::from_secs(args.own.settings.timeout),
         proxy_out: args.proxy_out,
         failures: shared.failures.clone(),
@@ -168,7 +168,8 @@ impl Inner {
         let plain = match opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(plain) => plain,
             Err(error) => {
-                let end = End::new("unreachable", format!("{UNREACHABLE}: {error}"));
+                let cause = if is_exhausted(&error) { "descriptors" } else { "unreachable" };
+                let end = End::new(cause, format!("{UNREACHABLE}: {error}"));
                 Box::pin(break_off(stream, Alert::Busy, &end.text)).await;
                 return end;
             }

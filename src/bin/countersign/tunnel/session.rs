@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use countersign::Stream;
 use countersign::error::{Alert, Error};
+use countersign::identity::Peer;
 use countersign::stream::protocol_error;
 use serde_json::json;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::args::LinkArgs;
 use crate::log::Event;
 use crate::tunnel::args::SessionArgs;
 use crate::tunnel::book::{Entry, Facts, Session, Side, Traffic, Tunnel};
@@ -26,6 +29,8 @@ pub struct Bounds {
     pub buffer: usize,
     pub idle: Option<Duration>,
     pub lifetime: Option<Duration>,
+    /// How long the peer may say nothing.
+    pub silence: Option<Duration>,
 }
 
 /// How far the process has come.
@@ -50,22 +55,25 @@ pub struct End {
     pub text: String,
     /// The peer has refused us, after an eager call.
     pub refused: bool,
+    /// When it did. Telling the peer may take a while.
+    pub at: Instant,
 }
 
 impl Bounds {
-    pub fn new(args: &SessionArgs) -> Self {
+    pub fn new(args: &SessionArgs, link: &LinkArgs) -> Self {
         let limit = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         Bounds {
             buffer: usize::try_from(args.buffer).unwrap_or(1 << 16),
             idle: limit(args.session_idle),
             lifetime: limit(args.session_lifetime),
+            silence: limit(link.idle_timeout),
         }
     }
 }
 
 impl End {
     pub fn new(cause: &'static str, text: impl Into<String>) -> Self {
-        End { cause, text: text.into(), refused: false }
+        End { cause, text: text.into(), refused: false, at: Instant::now() }
     }
 
     /// The session failed.
@@ -84,6 +92,7 @@ impl End {
                 let refused = matches!(cause, Error::Refused(_));
                 End { refused, ..End::new(causes::of_error(cause), error.to_string()) }
             }
+            None if error.kind() == io::ErrorKind::ConnectionReset => End::new("cut", error.to_string()),
             None => End::new("lost", error.to_string()),
         }
     }
@@ -99,7 +108,7 @@ pub async fn run(
 ) -> End {
     let traffic = &entry.session.traffic;
     let end = tokio::select! {
-        carried = carry(&mut stream, &mut plain, traffic, bounds.buffer) => match carried {
+        carried = carry(&mut stream, &mut plain, traffic, bounds) => match carried {
             Ok(()) => return finished(plain).await,
             Err(Broken::Peer(error)) => {
                 plain.reset();
@@ -156,9 +165,9 @@ async fn finished(mut plain: Plain) -> End {
 pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) {
     // The peer's own text comes back to it only in part if it is long.
     let text = shortened(text);
-    // After our end no alert can be sent: then the connection is cut, which is no clean end either.
     if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
-        return;
+        // After our end no alert can be sent. The other side, which reads nothing more of ours, sees a reset.
+        return drop(SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)));
     }
     let _ = timeout(TELL, discard(stream.get_ref())).await;
 }
@@ -202,11 +211,12 @@ pub fn facts(stream: &Stream<TcpStream>, from: String, to: String) -> Facts {
 pub fn log_end(session: &Arc<Session>, end: &End) {
     session.tunnel.ended.add(end.cause);
     let (received, sent) = session.traffic.bytes();
+    let seconds = end.at.saturating_duration_since(session.facts.clock).as_secs_f64();
     closed(&session.facts, &session.tunnel.name, session.tunnel.side)
         .number("received", received)
         .number("sent", sent)
-        .shown("time", format_args!("{:.3}s", session.facts.clock.elapsed().as_secs_f64()))
-        .only_json("seconds", json!(session.facts.clock.elapsed().as_secs_f64()))
+        .shown("time", format_args!("{seconds:.3}s"))
+        .only_json("seconds", json!(seconds))
         .word("cause", end.cause)
         .text("reason", &end.text)
         .write();
@@ -226,11 +236,17 @@ fn closed(facts: &Facts, tunnel: &str, side: Side) -> Event {
         .word("session", id)
         .word("tunnel", tunnel)
         .word("side", side.name())
-        .shown("peer", format_args!("{:?}", peer.to_string()))
+        .shown("peer", quoted(peer))
         .only_json("peer", json!({"key": key, "name": peer.name(), "names": names}))
         .text("service", service)
         .word("from", from)
         .word("to", to)
+}
+
+/// The peer as it is shown, in quotes. Its name in the trust file is escaped already.
+fn quoted(peer: &Peer) -> String {
+    let names = peer.names().iter().any(|name| name.to_string().contains(['"', '\\']));
+    if names { format!("{:?}", peer.to_string()) } else { format!("\"{peer}\"") }
 }
 
 /// What the server says of a service that can't be called; the client knows it by this.

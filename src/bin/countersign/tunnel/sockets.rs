@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, SockRef, Type};
 use tokio::net::{TcpSocket, lookup_host};
 
 use crate::connect::check_address;
+use crate::log;
 use crate::report::Report;
 
 /// A listening socket.
@@ -56,7 +57,12 @@ impl Inherited {
             let name = names.next().unwrap_or_default();
             let tcp = given.take_tcp_listener(n).ok().flatten().map(Socket::Tcp);
             let socket = tcp.or_else(|| given.take_unix_listener(n).ok().flatten().map(Socket::Unix));
-            sockets.extend(socket.map(|socket| (name, socket)));
+            match socket {
+                Some(socket) => sockets.push((name, socket)),
+                None => log::line(format!(
+                    "warning: what systemd has given us as {name:?} is no TCP or Unix socket that listens"
+                )),
+            }
         }
         Inherited(sockets)
     }
