@@ -145,11 +145,11 @@ async fn no_header() {
     let mut endless = b"PROXY TCP4 ".to_vec();
     endless.resize(5_000, b'1');
     let cases: [(&[u8], &str); 5] = [
-        (&hello(), "it begins otherwise"),
-        (b"GET / HTTP/1.1\r\n\r\n", "it begins otherwise"),
+        (&hello(), "what came is neither version 1 nor 2 of it"),
+        (b"GET / HTTP/1.1\r\n\r\n", "what came is neither version 1 nor 2 of it"),
         (b"PROXY TCP4 1.2.3.4 1.2.3.4 0 x\r\n", "it is malformed"),
-        (&too_long, "it is too long"),
-        (&endless, "it is too long"),
+        (&too_long, "the header of version 2 has more than the 2,048 bytes that are taken"),
+        (&endless, "the line of version 1 does not end"),
     ];
     for (number, (bytes, why)) in (1..).zip(cases) {
         let mut io = proxied(&listener, bytes).await;

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, Tlv};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Reads a PROXY header, and not a byte of what follows: the source that it names, or `None` if it names none (LOCAL, UNKNOWN, or no TCP over IP). At
-/// most 107 bytes are read in version 1, and 2,064 in version 2. Not cancel-safe; a deadline is the caller's.
+/// Reads a PROXY header, and not a byte of what follows: the source that it names, or `None` if it names none (LOCAL, UNKNOWN, or no TCP over IP). A
+/// source that is an IPv4-mapped IPv6 address is given as IPv4. At most 107 bytes are read in version 1, and 2,064 in version 2. Not cancel-safe; a deadline is the caller's.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for anything else; else those of reading.
@@ -44,7 +44,8 @@ pub async fn read_proxy_header(io: &mut (impl AsyncRead + Unpin)) -> io::Result<
     match ProxyHeader::parse(&header, config) {
         Ok((parsed, len)) if len == header.len() => {
             let tcp = parsed.proxied_address().filter(|address| address.protocol == Protocol::Stream);
-            Ok(tcp.map(|address| address.source))
+            // An IPv4 address by whichever name it comes.
+            Ok(tcp.map(|address| SocketAddr::new(address.source.ip().to_canonical(), address.source.port())))
         }
         _ => Err(invalid("it is malformed")),
     }
@@ -134,6 +135,7 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &len, body].concat()
     }
 
+    const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 192, 0, 2, 1];
     const V4: [u8; 12] = [192, 0, 2, 1, 192, 0, 2, 2, 0x12, 0x34, 0, 80];
 
     fn accepted() -> Vec<(Vec<u8>, Option<&'static str>)> {
@@ -147,6 +149,8 @@ mod tests {
             (longest.into_bytes(), None),
             (v2(0x21, 0x11, &V4), Some("192.0.2.1:4660")),
             (v2(0x21, 0x21, &[&v6[..], &[0, 1, 0, 2]].concat()), Some("[2001:db8::1]:1")),
+            // An IPv4 address in IPv6's clothes.
+            (v2(0x21, 0x21, &[&MAPPED[..], &v6[..16], &[0, 1, 0, 2]].concat()), Some("192.0.2.1:1")),
             // With fields, as many as there may be.
             (v2(0x21, 0x11, &[&V4[..], &[4; 2_036]].concat()), Some("192.0.2.1:4660")),
             // LOCAL, whatever else it says; a family that is not given; datagrams; paths.
@@ -170,6 +174,9 @@ mod tests {
             "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
             "PROXY TCP4 192.0.2.256 192.0.2.2 1 2\r\n",
             "PROXY TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
+            "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
+            "PROXY TCP4 192.0.2.1 192.0.2.2 1 0111\r\n",
+            "PROXY UNKNOWNx\r\n",
             "PROXY TCP4 ::1 ::1 1 2\r\n",
             "PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\rX\r\n",
@@ -237,7 +244,7 @@ mod tests {
         let v6: SocketAddr = "[2001:db8::1]:1".parse().unwrap();
         let mapped: SocketAddr = "[::ffff:192.0.2.1]:4660".parse().unwrap();
         for (source, destination, expected) in
-            [(v4, v4, v4), (v6, v6, v6), (v4, v6, mapped), (v6, v4, v6), (mapped, v4, v4), (mapped, mapped, v4)]
+            [(v4, v4, v4), (v6, v6, v6), (v4, v6, v4), (v6, v4, v6), (mapped, v4, v4), (mapped, mapped, v4)]
         {
             let fields: &[(u8, &[u8])] = &[(0xE0, b"SHA256:key"), (4, b""), (0xE1, &[7; 300])];
             for header in [proxy_header_v1(source, destination), proxy_header_v2(source, destination, fields).unwrap()]
