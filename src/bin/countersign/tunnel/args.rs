@@ -173,8 +173,8 @@ pub struct SessionArgs {
     /// Take so many bytes at a time from the plain side, 4K to 64K. While data waits a session needs at most about three times as much memory, and none of it when it is idle.
     #[arg(long, value_name = "N", default_value = "64K", value_parser = parse_buffer)]
     pub buffer: u32,
-    /// Connections from these addresses begin with a PROXY header, version 1 or 2, which says where they come from; a network such as 10.0.0.0/8 or
-    /// an address. May be repeated.
+    /// Connections from these addresses begin with a PROXY header, version 1, or 2 of up to 2,048 bytes, which says where they come from; a network such as
+    /// 10.0.0.0/8 or an address. May be repeated.
     #[arg(long, value_name = "FROM", value_parser = parse_network)]
     pub proxy_in: Vec<IpNet>,
 }

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout_at};
 use crate::connect::{Callee, Who, check_address};
 use crate::report::Report;
 use crate::tunnel::args::ClientArgs;
-use crate::tunnel::book::{Book, Most, Side, Tunnel, full};
+use crate::tunnel::book::{Book, Most, Side, Tunnel, Working, full};
 use crate::tunnel::failures::{Call, Failures};
 use crate::tunnel::plain::Plain;
 use crate::tunnel::process::Shared;
@@ -244,16 +244,12 @@ fn of_unix(socket: UnixStream) -> (Plain, String) {
 
 impl Inner {
     fn begin(self: &Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
-        let working = self.book.work();
-        let carried = self.clone().carry(plain, from, spares);
-        tokio::spawn(async move {
-            carried.await;
-            drop(working);
-        });
+        tokio::spawn(self.clone().carry(plain, from, spares, self.book.work()));
     }
 
-    /// What comes before and after a session is boxed: it takes no part of the memory that the session needs while it lasts.
-    async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>) {
+    /// What comes before and after a session is boxed: it takes no part of the memory that the session needs while it lasts. A drain waits for it as long
+    /// as the last lasts.
+    async fn carry(self: Arc<Self>, plain: Plain, from: String, spares: Option<Arc<Spares>>, _working: Working) {
         let Some(_place) = self.tunnel.place(self.most) else {
             self.failures.of_plain(&self.tunnel, &from, "busy", full(self.most));
             return plain.reset();

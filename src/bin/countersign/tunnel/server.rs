@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::report::{Report, is_exhausted};
 use crate::tunnel::args::{ProxyVersion, ServerArgs};
-use crate::tunnel::book::{Book, Entry, Most, Side, Tunnel};
+use crate::tunnel::book::{Book, Entry, Most, Side, Tunnel, Working};
 use crate::tunnel::failures::Failures;
 use crate::tunnel::limits::WhileRoom;
 use crate::tunnel::plain::Plain;
@@ -111,11 +111,7 @@ impl Prepared {
             // Fails once it has stopped and everything that was accepted has been given out.
             while let Ok(arrival) = arriving.arrival().await {
                 let working = inner.book.work();
-                let served = inner.clone().serve(arrival);
-                tokio::spawn(async move {
-                    served.await;
-                    drop(working);
-                });
+                tokio::spawn(inner.clone().serve(arrival, working));
             }
             drop(letting_in);
         });
@@ -136,7 +132,8 @@ impl Inner {
         self.failures.of_server(&self.tunnel, failure, missing);
     }
 
-    async fn serve(self: Arc<Self>, arrival: Arrival) {
+    /// A drain waits for it as long as the last lasts. Not around it: a future in another one takes the memory twice.
+    async fn serve(self: Arc<Self>, arrival: Arrival, _working: Working) {
         let Arrival { stream, address, handshake, .. } = arrival;
         self.tunnel.shook_hands(handshake);
         let Some(target) = self.routes.get(stream.service()) else { return };
