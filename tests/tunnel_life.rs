@@ -750,7 +750,9 @@ fn no_admin_for_other_machines() {
             let admin = server.address_of("side=admin");
             assert_eq!(body(&admin, "/healthz"), "ok\n");
         } else {
-            let refused = command.output().expect("run");
+            let mut child = command.stderr(Stdio::piped()).spawn().expect("run");
+            until("it refuses", || child.try_wait().expect("wait").is_some());
+            let refused = child.wait_with_output().expect("output");
             let said = text(&refused.stderr);
             assert!(code(&refused) == 2 && said.contains("can be reached from other machines"), "{said}");
         }

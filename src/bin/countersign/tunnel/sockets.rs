@@ -106,7 +106,7 @@ impl Sockets {
         let open = self.open.get(key).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
         if let Some(path) = &open.path {
             // One that was open before may have had another; one that somebody has removed has none.
-            set_mode(path, mode).or_else(|error| not_there(error)).map_err(failed)?;
+            set_mode(path, mode).or_else(not_there).map_err(failed)?;
         }
         open.socket.handle().map_err(failed)
     }
@@ -258,10 +258,12 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(bound)
 }
 
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
 fn bind_new(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // So it never stands open to more than these, where the system can do that.
-    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode.try_into().unwrap_or_default()));
+    // So it never stands open to more than these.
+    #[cfg(target_os = "linux")]
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
