@@ -423,6 +423,72 @@ fn resets_behind_an_end() {
     until("the command is killed", || !process.exists());
 }
 
+// Who has ended and reads slowly, with a peer that can't say that it is there: everything arrives, however long it takes.
+#[test]
+fn a_slow_reader_behind_an_end() {
+    let house = House::new();
+    let much = vec![7; 8_000_000];
+    let sent = much.clone();
+    let streaming = service(move |mut stream| {
+        assert_eq!(stream.read(&mut [0]).expect("end"), 0);
+        stream.write_all(&sent).expect("all");
+    });
+    let short = ["--keepalive", "1", "--idle-timeout", "2"];
+    let (mut server, mut client, address) = pair(&house, &streaming.to_string(), &short, &short);
+    let mut stream = dial(&address);
+    stream.shutdown(Shutdown::Write).expect("end");
+    std::thread::sleep(Duration::from_secs(6));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).expect("all of it");
+    assert!(got == much, "{} bytes", got.len());
+    for line in [server.line("closed "), client.line("closed ")] {
+        assert_eq!(value(&line, "cause"), "ok", "{line}");
+    }
+}
+
+// Who closes a Unix socket has ended both ways, and has not broken off: what it said last arrives, on either side.
+#[test]
+fn unix_sockets_that_are_closed() {
+    let house = House::new();
+    let much = vec![9; 3_000_000];
+    let listener = std::os::unix::net::UnixListener::bind(house.path("service.sock")).expect("bind");
+    let (sent, (tell, told)) = (much.clone(), channel());
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let mut stream = stream;
+            if n == 0 {
+                // Answers and closes before the client has ended.
+                stream.write_all(&sent).expect("answer");
+            } else {
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).expect("all");
+                tell.send(all).expect("told");
+            }
+        }
+    });
+    let route = format!("unix:{}", house.path("service.sock").display());
+    let door = format!("unix:{}", house.path("door.sock").display());
+    let (mut server, mut client, _) = pair(&house, &route, &[], &["--listen", &door]);
+    let mut stream = UnixStream::connect(house.path("door.sock")).expect("connect");
+    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    std::thread::sleep(Duration::from_secs(1));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).expect("answer");
+    assert!(got == much, "{} bytes", got.len());
+    drop(stream);
+    // Says what it has to say, and is gone.
+    let mut stream = UnixStream::connect(house.path("door.sock")).expect("connect");
+    stream.write_all(&much).expect("request");
+    drop(stream);
+    assert!(told.recv_timeout(PATIENCE).expect("the service") == much);
+    for tunnel in [&mut server, &mut client] {
+        for _ in 0..2 {
+            let line = tunnel.line("closed ");
+            assert_eq!(value(&line, "cause"), "ok", "{line}");
+        }
+    }
+}
+
 // A command that has ended ends its session, whether the peer goes on or not; and it has the descriptors that we were given, not all that we took.
 #[test]
 fn commands_that_end() {
@@ -669,7 +735,7 @@ fn spare_sessions_of_a_service_that_is_down() {
     let (_server, mut client, _address) =
         pair(&house, "127.0.0.1:1", &[], &["--spare", "4", "--admin", "127.0.0.1:0", "--name", "c"]);
     let admin = client.address_of("side=admin");
-    client.line("a spare session was ended by the other side");
+    client.line("a spare session has ended before anybody needed it");
     std::thread::sleep(Duration::from_secs(3));
     let metrics = body(&admin, "/metrics");
     let count = metrics

@@ -54,11 +54,12 @@ pub async fn read_proxy_header(io: &mut (impl AsyncRead + Unpin)) -> io::Result<
 /// Whether ports are written as they have to be in version 1, and nothing is behind UNKNOWN but a blank or the end.
 fn is_strict_v1(line: &[u8]) -> bool {
     let mut fields = line.trim_ascii_end().split(|byte| *byte == b' ').skip(1);
-    if fields.next() == Some(b"UNKNOWN") {
-        return true;
-    }
     let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit) && (port == b"0" || !port.starts_with(b"0"));
-    fields.skip(2).all(is_port)
+    match fields.next() {
+        Some(b"UNKNOWN") => true,
+        Some(b"TCP4" | b"TCP6") => fields.skip(2).all(is_port),
+        _ => false,
+    }
 }
 
 /// A PROXY header of version 1 for a connection; addresses of two families are both written as IPv6.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use countersign::error::{Error, Reason};
 use countersign::identity::Name;
 use countersign::stream::ConnectError;
-use countersign::trust::{DecisionFuture, Pinned, Request, Trust};
+use countersign::trust::{DecisionFuture, Pinned, Request, Trust, all_of};
 use countersign::{Config, PeerId, Reload, Stream};
 use tokio::net::TcpStream;
 
@@ -164,7 +164,14 @@ impl Callee<'_> {
     /// With a CA, who has a certificate by it; otherwise the one peer.
     pub fn trust(&self, who: &Who) -> Result<(Arc<dyn Trust>, Vec<Watched>), Report> {
         if let Some((authority, watched)) = watched_authority(self.cas)? {
-            return Ok((Arc::new(authority), vec![watched]));
+            let trust: Arc<dyn Trust> = match who {
+                Who::Fixed(_) => Arc::new(authority),
+                // So that sessions with somebody else end when it changes.
+                Who::File(reload) => {
+                    Arc::new(all_of([Box::new(authority) as Box<dyn Trust>, Box::new(reload.clone())]))
+                }
+            };
+            return Ok((trust, vec![watched]));
         }
         let trust: Arc<dyn Trust> = match who {
             Who::Fixed(peer) => Arc::new(Pinned::new(*peer)),

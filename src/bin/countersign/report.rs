@@ -49,7 +49,7 @@ impl Report {
     pub fn io(what: impl Display, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                Some("another process has it, perhaps an older one of ours: `ss -ltnp` shows which")
+                Some("another process has it, perhaps an older one of ours: `ss -lntxp` shows which")
             }
             _ => None,
         };

@@ -14,15 +14,16 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::tunnel::book::Traffic;
-use crate::tunnel::gone::{self, Gone};
+use crate::tunnel::gone::{self, How};
 use crate::tunnel::plain::Plain;
-use crate::tunnel::session::Bounds;
 
 /// Which of the two sides failed.
 #[derive(Debug)]
 pub enum Broken {
     Plain(io::Error),
     Peer(io::Error),
+    /// The peer, after all that it had to send.
+    PeerAfterEnd(io::Error),
 }
 
 /// Carries until both have ended. The session and the plain side stay with the caller, to be ended as the failure calls for.
@@ -30,11 +31,11 @@ pub async fn carry(
     stream: &mut Stream<TcpStream>,
     plain: &mut Plain,
     traffic: &Traffic,
-    bounds: &Bounds,
+    buffer: usize,
 ) -> Result<(), Broken> {
     let mut up = Up { left: Vec::new(), at: 0, ended: false, done: false };
     let mut down = Down { unwanted: false, done: false };
-    let (mut grace, mut plain_gone, mut peer_gone) = (None, None, None);
+    let (mut grace, mut gone) = (None, None);
     let mut down_first = false;
     poll_fn(|cx| {
         // Both are asked each time: what one waits for may be what the other does. In turns, for the first may use up all that a task may do at a time.
@@ -42,33 +43,38 @@ pub async fn carry(
         if down_first {
             received = down.poll(cx, stream, plain, traffic);
         }
-        let sent = up.poll(cx, stream, plain, traffic, bounds.buffer);
+        let sent = up.poll(cx, stream, plain, traffic, buffer);
         if !down_first {
             received = down.poll(cx, stream, plain, traffic);
         }
         down_first = !down_first;
-        if up.done && !down.done {
-            let gone: &mut Gone = plain_gone.get_or_insert_with(|| plain.gone());
-            if let Poll::Ready(error) = gone.as_mut().poll(cx) {
-                return Poll::Ready(Err(Broken::Plain(error)));
+        if up.done && !down.done && grace.is_none() {
+            match plain.poll_gone(&mut gone, cx) {
+                Poll::Ready(How::BrokenOff(error)) => return Poll::Ready(Err(Broken::Plain(error))),
+                // Nobody is left to take what the peer might still send. It is given the time to end by itself.
+                Poll::Ready(How::Left) => grace = Some(Box::pin(sleep(GRACE))),
+                Poll::Pending => {}
             }
+        }
+        if let Some(grace) = &mut grace
+            && grace.as_mut().poll(cx).is_ready()
+        {
+            down.done = true;
+            received = Poll::Ready(Ok(()));
         }
         if down.done && !up.done {
-            let gone: &mut Gone = peer_gone.get_or_insert_with(|| gone::watch_peer(stream.get_ref(), bounds.silence));
-            if let Poll::Ready(error) = gone.as_mut().poll(cx) {
-                return Poll::Ready(Err(Broken::Peer(error)));
-            }
-        }
-        if up.done && !down.done && plain.poll_exited(cx).is_ready() {
-            // Nobody is left to take what the peer might still send. It is given the time to end by itself.
-            let grace = grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
-            if grace.as_mut().poll(cx).is_ready() {
-                down.done = true;
-                received = Poll::Ready(Ok(()));
+            let gone = gone.get_or_insert_with(|| gone::watch(stream.get_ref()));
+            if let Poll::Ready(how) = gone.as_mut().poll(cx) {
+                let error = match how {
+                    How::BrokenOff(error) => error,
+                    How::Left => io::ErrorKind::ConnectionReset.into(),
+                };
+                return Poll::Ready(Err(Broken::PeerAfterEnd(error)));
             }
         }
         traffic.rekeyed(stream.rekeys());
         match (sent, received) {
+            (Poll::Ready(Err(Broken::Peer(error))), _) if down.done => Poll::Ready(Err(Broken::PeerAfterEnd(error))),
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             _ => {

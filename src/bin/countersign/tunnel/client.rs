@@ -103,7 +103,7 @@ pub fn prepare(args: ClientArgs, name: &str, shared: &Shared) -> Result<(Prepare
         most,
         spare: args.spare,
         spare_age: Duration::from_secs(args.spare_age),
-        bounds: Bounds::new(&args.sessions, &args.own.settings.link),
+        bounds: Bounds::new(&args.sessions),
         proxies: args.sessions.proxy_in,
         patience: Duration::from_secs(args.own.settings.timeout),
         failures: shared.failures.clone(),
@@ -301,11 +301,8 @@ impl Inner {
     /// Reads where a connection comes from, if a balancer says it.
     async fn introduce(&self, plain: &mut Plain, from: &mut String) -> Result<(), Unclear> {
         let Plain::Tcp(socket) = plain else { return Ok(()) };
-        let proxied = socket.peer_addr().is_ok_and(|address| is_in(&self.proxies, address.ip()));
-        if (proxied || self.service.is_none()) && socket.peek(&mut [0]).await.is_ok_and(|len| len == 0) {
-            return Err(Unclear::Empty);
-        }
-        if proxied {
+        if from.parse().is_ok_and(|address: SocketAddr| is_in(&self.proxies, address.ip())) {
+            says_something(socket).await?;
             let source = read_proxy_header(socket).await;
             let source = source.map_err(|error| Unclear::Malformed(format!("no PROXY header from {from}: {error}")))?;
             if let Some(source) = source {
@@ -319,7 +316,12 @@ impl Inner {
     async fn ask(&self, plain: Plain) -> Result<(String, Asked), Unclear> {
         match &self.service {
             Some(service) => Ok((service.clone(), Asked::Plainly(plain))),
-            None => socks::ask(plain).await.map_err(Unclear::Malformed),
+            None => {
+                if let Plain::Tcp(socket) = &plain {
+                    says_something(socket).await?;
+                }
+                socks::ask(plain).await.map_err(Unclear::Malformed)
+            }
         }
     }
 
@@ -353,6 +355,11 @@ impl Inner {
         }
         called
     }
+}
+
+/// Whether anything comes at all.
+async fn says_something(socket: &TcpStream) -> Result<(), Unclear> {
+    if socket.peek(&mut [0]).await.is_ok_and(|len| len > 0) { Ok(()) } else { Err(Unclear::Empty) }
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

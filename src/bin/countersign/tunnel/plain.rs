@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::exec::Group;
-use crate::tunnel::gone::{self, Gone};
+use crate::tunnel::gone::{self, Gone, How};
 
 /// Reading gives 0 bytes at the end of the other direction; `shutdown` ends ours.
 #[derive(Debug)]
@@ -49,6 +49,21 @@ impl Plain {
         Ok(Plain::Command(Box::new(Running { group: Group::of(&child), child, stdin: Some(stdin), stdout })))
     }
 
+    /// Lets what was sent before our end arrive; what still comes is of no use.
+    pub async fn deliver(&mut self) {
+        let discard = async {
+            let mut scratch = [0; 1_024];
+            loop {
+                match self.read(&mut scratch).await {
+                    Ok(0) => pending().await,
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = timeout(DELIVERY, discard).await;
+    }
+
     /// Breaks it off, so that the other side sees a reset and not an end. A command is killed.
     pub fn reset(self) {
         match self {
@@ -66,20 +81,19 @@ impl Plain {
         Ok(Some(status))
     }
 
-    /// Ready once it is broken off, when nothing is read from it any more; a command never is.
-    pub fn gone(&self) -> Gone {
+    /// Ready once the other side is gone, when nothing is read from it any more. `gone` is what is kept from one call to the next.
+    pub fn poll_gone(&mut self, gone: &mut Option<Gone>, cx: &mut Context<'_>) -> Poll<How> {
         match self {
-            Plain::Tcp(socket) => gone::watch(socket),
-            Plain::Unix(socket) => gone::watch(socket),
-            Plain::Command(_) => Box::pin(pending()),
-        }
-    }
-
-    /// Ready once a command has exited; never for others.
-    pub fn poll_exited(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Plain::Command(running) => pin!(running.child.wait()).poll(cx).map(drop),
-            Plain::Tcp(_) | Plain::Unix(_) => Poll::Pending,
+            Plain::Tcp(socket) => gone.get_or_insert_with(|| gone::watch(socket)).as_mut().poll(cx),
+            Plain::Unix(socket) => gone.get_or_insert_with(|| gone::watch(socket)).as_mut().poll(cx),
+            Plain::Command(running) => {
+                let exited = pin!(running.child.wait()).poll(cx);
+                if exited.is_ready() {
+                    // Its number may be another's now.
+                    running.group.leave();
+                }
+                exited.map(|_| How::Left)
+            }
         }
     }
 
@@ -131,5 +145,7 @@ impl AsyncWrite for Plain {
     }
 }
 
+/// How long what was sent before an end has to arrive.
+pub const DELIVERY: Duration = Duration::from_secs(2);
 /// How long a command may go on after it has closed its output.
 const EXIT_GRACE: Duration = Duration::from_secs(10);

@@ -122,6 +122,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         Some(handover) if told => handover.hurry(process.sockets.handles()).await,
         _ => !told,
     };
+    process.close(handed_over);
     // Whoever wants to take over from now on finds nobody, and ports that are free.
     if let Some(handover) = handover {
         handover.end(handed_over);
@@ -138,7 +139,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         }
         stop().await;
     };
-    process.drain(handed_over, again).await;
+    process.drain(again).await;
     log::finish();
     Ok(0)
 }
@@ -280,6 +281,7 @@ impl Process {
         let mut started = Vec::new();
         for (ready, socket) in ready {
             let address = ready.listen.clone();
+            self.sockets.set_mode(&ready.key, ready.mode);
             match ready.start(socket, &self.shared.book) {
                 Ok(running) => started.push(running),
                 Err(error) => {
@@ -406,8 +408,8 @@ impl Process {
         Ok(Some(tokio::spawn(admin::serve(door, book, stage))))
     }
 
-    /// Takes nothing new; lets what is there end, for so long, or until it is told to stop again.
-    async fn drain(mut self, handed_over: bool, mut stop: impl AsyncFnMut()) {
+    /// Takes nothing new.
+    fn close(&mut self, handed_over: bool) {
         if handed_over {
             self.sockets.leave();
         }
@@ -415,12 +417,16 @@ impl Process {
         self.sockets.keep(&self.args.admin.as_deref().map(admin_key).into_iter().collect::<Vec<_>>());
         self.running.iter().for_each(Running::stop);
         let _ = self.shared.stage.send(Stage::Draining);
-        let patience = Duration::from_secs(self.args.drain);
         Event::new("draining")
             .number("sessions", self.shared.book.live())
             .number("seconds", self.args.drain)
             .number("handed_over", handed_over)
             .write();
+    }
+
+    /// Lets what is there end, for so long, or until it is told to stop again.
+    async fn drain(mut self, mut stop: impl AsyncFnMut()) {
+        let patience = Duration::from_secs(self.args.drain);
         tokio::select! {
             () = self.at_rest() => {}
             () = sleep(patience) => {}

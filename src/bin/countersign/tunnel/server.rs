@@ -73,7 +73,7 @@ pub fn prepare(args: ServerArgs, name: &str, shared: &Shared) -> Result<(Prepare
         book: shared.book.clone(),
         routes,
         most,
-        bounds: Bounds::new(&args.sessions, &args.own.settings.link),
+        bounds: Bounds::new(&args.sessions),
         patience: Duration::from_secs(args.own.settings.timeout),
         proxy_out: args.proxy_out,
         failures: shared.failures.clone(),

@@ -15,13 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::args::LinkArgs;
 use crate::log::Event;
 use crate::tunnel::args::SessionArgs;
 use crate::tunnel::book::{Entry, Facts, Session, Side, Traffic, Tunnel};
 use crate::tunnel::carry::{Broken, carry};
 use crate::tunnel::causes;
-use crate::tunnel::plain::Plain;
+use crate::tunnel::plain::{DELIVERY, Plain};
 
 /// What bounds a session.
 #[derive(Clone, Debug)]
@@ -29,8 +28,6 @@ pub struct Bounds {
     pub buffer: usize,
     pub idle: Option<Duration>,
     pub lifetime: Option<Duration>,
-    /// How long the peer may say nothing.
-    pub silence: Option<Duration>,
 }
 
 /// How far the process has come.
@@ -60,13 +57,12 @@ pub struct End {
 }
 
 impl Bounds {
-    pub fn new(args: &SessionArgs, link: &LinkArgs) -> Self {
+    pub fn new(args: &SessionArgs) -> Self {
         let limit = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         Bounds {
             buffer: usize::try_from(args.buffer).unwrap_or(1 << 16),
             idle: limit(args.session_idle),
             lifetime: limit(args.session_lifetime),
-            silence: limit(link.idle_timeout),
         }
     }
 }
@@ -92,7 +88,6 @@ impl End {
                 let refused = matches!(cause, Error::Refused(_));
                 End { refused, ..End::new(causes::of_error(cause), error.to_string()) }
             }
-            None if error.kind() == io::ErrorKind::ConnectionReset => End::new("cut", error.to_string()),
             None => End::new("lost", error.to_string()),
         }
     }
@@ -108,13 +103,20 @@ pub async fn run(
 ) -> End {
     let traffic = &entry.session.traffic;
     let end = tokio::select! {
-        carried = carry(&mut stream, &mut plain, traffic, bounds) => match carried {
+        carried = carry(&mut stream, &mut plain, traffic, bounds.buffer) => match carried {
             Ok(()) => return finished(plain).await,
             Err(Broken::Peer(error)) => {
+                let end = End::of_peer(&error);
                 plain.reset();
                 // The peer may not have been told yet.
                 stream.linger().await;
-                return End::of_peer(&error);
+                return end;
+            }
+            Err(Broken::PeerAfterEnd(error)) => {
+                let end = End { cause: "cut", ..End::of_peer(&error) };
+                Box::pin(plain.deliver()).await;
+                plain.reset();
+                return end;
             }
             Err(Broken::Plain(error)) => {
                 let side = if entry.session.tunnel.side == Side::Server { "service" } else { "client" };
@@ -166,7 +168,8 @@ pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) 
     // The peer's own text comes back to it only in part if it is long.
     let text = shortened(text);
     if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
-        // After our end no alert can be sent. The other side, which reads nothing more of ours, sees a reset.
+        // After our end no alert can be sent. What was sent before may still be under way; then the other side, which reads nothing more, sees a reset.
+        let _ = timeout(DELIVERY, discard(stream.get_ref())).await;
         return drop(SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)));
     }
     let _ = timeout(TELL, discard(stream.get_ref())).await;

@@ -96,7 +96,7 @@ impl Sockets {
         Sockets { open: BTreeMap::new(), taken_over, inherited }
     }
 
-    /// A handle of the socket for an address, which is opened unless it is open. The mode is that of a Unix socket.
+    /// A handle of the socket for an address, which is opened unless it is open; a Unix socket with this mode.
     pub async fn listen(&mut self, key: &str, address: &str, mode: u32) -> Result<Socket, Report> {
         if !self.open.contains_key(key) {
             let open = self.open(key, address, mode).await?;
@@ -104,11 +104,17 @@ impl Sockets {
         }
         let failed = |error: io::Error| Report::io(format!("can't listen on {address}"), &error);
         let open = self.open.get(key).ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
-        if let Some(path) = &open.path {
-            // One that was open before may have had another; one that somebody has removed has none.
-            set_mode(path, mode).or_else(not_there).map_err(failed)?;
-        }
         open.socket.handle().map_err(failed)
+    }
+
+    /// Who may connect to a Unix socket from now on: it may have been opened with another mode.
+    pub fn set_mode(&self, key: &str, mode: u32) {
+        if let Some(Open { path: Some(path), .. }) = self.open.get(key)
+            && is_socket(path)
+            && let Err(error) = set_mode(path, mode)
+        {
+            log::line(format!("warning: the mode of {} stays as it is: {error}", path.display()));
+        }
     }
 
     async fn open(&mut self, key: &str, address: &str, mode: u32) -> Result<Open, Report> {
@@ -267,10 +273,6 @@ fn bind_new(path: &Path, mode: u32) -> io::Result<UnixListener> {
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-fn not_there(error: io::Error) -> io::Result<()> {
-    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {

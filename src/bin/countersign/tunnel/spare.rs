@@ -142,15 +142,15 @@ async fn hold(
     supply.tunnel.spare.fetch_add(1, Ordering::Relaxed);
     let mut asked = asked;
     let (wanted, broke) = tokio::select! {
-        wanted = &mut asked => (wanted.ok(), false),
-        () = ended(&mut stream) => (None, true),
-        () = sleep(supply.age) => (None, false),
+        wanted = &mut asked => (wanted.ok(), None),
+        why = ended(&mut stream) => (None, Some(why)),
+        () = sleep(supply.age) => (None, None),
     };
     drop(asked);
     supply.tunnel.spare.fetch_sub(1, Ordering::Relaxed);
-    if broke {
+    if let Some(why) = broke {
         // A service that ends them at once, or is down, must not be called in a circle.
-        let why = "a spare session was ended by the other side before anybody needed it";
+        let why = format!("a spare session has ended before anybody needed it: {why}");
         supply.failures.of_plain(&supply.tunnel, "spare", "spare", why);
         drop((stream, working));
         return supply.pause().await;
@@ -171,14 +171,19 @@ async fn hold(
     drop(working);
 }
 
-/// Returns when the session has ended. What the service says first stays in it.
-async fn ended(stream: &mut Stream<TcpStream>) {
-    if stream.fill_buf().await.is_ok_and(|data| !data.is_empty()) {
-        // With that before it nothing more is read: whether it ends shows at the socket.
-        while !is_closed(stream).await {
-            if timeout(LOOK, stream.keep_alive()).await.is_ok() {
-                return;
+/// Returns when the session has ended, and why. What the service says first stays in it.
+async fn ended(stream: &mut Stream<TcpStream>) -> String {
+    match stream.fill_buf().await {
+        Ok([]) => "the service ended it".to_string(),
+        Err(error) => error.to_string(),
+        Ok(_) => {
+            // With that before it nothing more is read: whether it ends shows at the socket.
+            while !is_closed(stream).await {
+                if let Ok(Err(error)) = timeout(LOOK, stream.keep_alive()).await {
+                    return error.to_string();
+                }
             }
+            "the other side ended it".to_string()
         }
     }
 }
