@@ -427,7 +427,7 @@ fn resets_behind_an_end() {
 #[test]
 fn a_slow_reader_behind_an_end() {
     let house = House::new();
-    let much = vec![7; 8_000_000];
+    let much = vec![7; 64_000_000];
     let sent = much.clone();
     let streaming = service(move |mut stream| {
         assert_eq!(stream.read(&mut [0]).expect("end"), 0);
