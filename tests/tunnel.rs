@@ -308,7 +308,7 @@ fn addresses_behind_a_balancer() {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("write");
     assert_eq!(stream.read(&mut [0; 8]).map_err(|error| is_reset(&error)).unwrap_or(0), 0);
     let line = client.line("failed ");
-    assert_eq!(value(&line, "cause"), "malformed");
+    assert_eq!(value(&line, "cause"), "proxy_header");
     assert!(line.contains("no PROXY header from 127.0.0.1"), "{line}");
 
     // The server: its trust file lets alice in from one address only, which only the balancer can tell.
@@ -384,7 +384,10 @@ fn resets_behind_an_end() {
             }
         }
     });
-    let (mut server, mut client, address) = pair(&house, &silent.to_string(), &["--session-lifetime", "4"], &[]);
+    // Without keepalives that would show it in the time of this test.
+    let rare = ["--keepalive", "60", "--idle-timeout", "240"];
+    let limited = [&rare[..], &["--session-lifetime", "4"]].concat();
+    let (mut server, mut client, address) = pair(&house, &silent.to_string(), &limited, &rare);
     let ended = |stream: &mut TcpStream| assert_eq!(stream.read(&mut [0]).expect("end"), 0);
     // The client ends and breaks off; the service says nothing.
     let mut stream = dial(&address);
@@ -409,8 +412,19 @@ fn resets_behind_an_end() {
     until_reset(&stream);
     assert_eq!(value(&server.line("closed "), "cause"), "lifetime");
     assert_eq!(value(&client.line("closed "), "cause"), "cut");
+    // The peer is no longer trusted, after the service has ended.
+    let (mut server, mut client, address) = pair(&house, &silent.to_string(), &rare, &rare);
+    let mut stream = dial(&address);
+    stream.write_all(b"e").expect("write");
+    ended(&mut stream);
+    let trust = fs::read_to_string(house.path("trust")).expect("trust");
+    fs::write(house.path("trust"), "# nobody\n").expect("trust");
+    until_reset(&stream);
+    assert_eq!(value(&server.line("closed "), "cause"), "revoked");
+    assert_eq!(value(&client.line("closed "), "cause"), "cut");
+    fs::write(house.path("trust"), trust).expect("trust");
     // A command is killed.
-    let (_server, mut client, address) = pair(&house, "exec:echo $$ >pid; exec sleep 777", &[], &[]);
+    let (_server, mut client, address) = pair(&house, "exec:echo $$ >pid; exec sleep 777", &rare, &rare);
     let mut stream = dial(&address);
     stream.write_all(b"x").expect("write");
     until("it runs", || fs::read_to_string(house.path("pid")).is_ok_and(|pid| pid.ends_with('\n')));
@@ -493,7 +507,8 @@ fn unix_sockets_that_are_closed() {
 #[test]
 fn commands_that_end() {
     let house = House::new();
-    let (mut server, mut client, address) = pair(&house, "exec:ulimit -S -n; exit 3", &[], &[]);
+    let rare = ["--keepalive", "60", "--idle-timeout", "240"];
+    let (mut server, mut client, address) = pair(&house, "exec:ulimit -S -n; exit 3", &rare, &rare);
     let mut stream = dial(&address);
     let mut said = String::new();
     stream.read_to_string(&mut said).expect("output");
@@ -502,8 +517,19 @@ fn commands_that_end() {
     // It ends without our end, which never comes.
     let line = server.line("closed ");
     assert!(value(&line, "reason").contains("exit status: 3"), "{line}");
-    client.line("closed ");
-    drop(stream);
+    assert_eq!(value(&client.line("closed "), "cause"), "cut");
+    until_reset(&stream);
+    // One whose child has its output leaves no zombie meanwhile.
+    let (server, _client, address) = pair(&house, "exec:sleep 3 & echo", &[], &[]);
+    let mut stream = dial(&address);
+    stream.read_exact(&mut [0]).expect("output");
+    let children = || {
+        let id = server.child.id().to_string();
+        let children = std::process::Command::new("ps").args(["--ppid", &id, "-o", "stat="]).output().expect("ps");
+        text(&children.stdout).trim().to_string()
+    };
+    until("the command is reaped", || children().is_empty());
+    stream.read_to_end(&mut Vec::new()).expect("its child has ended");
 }
 
 // Inetd's way: a command for each session, which finds in its environment who calls.

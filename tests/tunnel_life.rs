@@ -303,6 +303,37 @@ fn the_peer_changes() {
     round_trip(&mut dial(&address), b"x").expect("bob again");
 }
 
+// Another identity: sessions that were made before anybody needed them are not handed out under the old one.
+#[test]
+fn spares_are_who_we_are() {
+    let house = House::new();
+    let key = |name: &str| fs::read_to_string(house.path(&format!("{name}.key.pub"))).expect("key");
+    fs::write(house.path("trust"), format!("{}{}", key("alice"), key("eve"))).expect("write");
+    let house = &house;
+    let copy = |name: &str| {
+        fs::copy(house.path(name), house.path("new.key")).expect("copy");
+        fs::rename(house.path("new.key"), house.path("own.key")).expect("rename");
+    };
+    copy("alice.key");
+    let route = format!("it={}", echo());
+    let mut server = house.tunnel_server(&["--route", &route]);
+    let spare = ["--service", "it", "--spare", "3", "--identity", "own.key", "--admin", "127.0.0.1:0"];
+    let mut client = house.tunnel_client(&server.address(), &spare);
+    let admin = client.address_of("side=admin");
+    until("there are spares", || body(&admin, "/metrics").contains("side=\"client\"} 3\n"));
+    copy("eve.key");
+    client.line("reloaded identity");
+    let address = client.address_of("side=client");
+    round_trip(&mut dial(&address), b"x").expect("session");
+    let used = loop {
+        let line = server.line("closed ");
+        if value(&line, "received") == "1" {
+            break line;
+        }
+    };
+    assert!(used.contains("eve"), "{used}");
+}
+
 // Another network key: tunnels begin anew with it, sessions stay. By flags and by a configuration, by change and by signal.
 #[test]
 fn the_network_key_changes() {
@@ -315,7 +346,17 @@ fn the_network_key_changes() {
     let route = format!("it={}", echo());
     let port = free_port();
     let listen = format!("127.0.0.1:{port}");
-    let mut server = house.tunnel_server(&["--route", &route, "--listen", &listen, "--network-key", "net"]);
+    let mut server = house.tunnel_server(&[
+        "--route",
+        &route,
+        "--listen",
+        &listen,
+        "--network-key",
+        "net",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    let admin = server.address_of("side=admin");
     let mut client = configured(
         &house,
         &format!(
@@ -334,6 +375,11 @@ fn the_network_key_changes() {
     until("the new key is in use on both sides", || round_trip(&mut dial(&address), b"x").is_ok());
     until("the old one is not", || round_trip(&mut dial(&late.address()), b"x").is_err());
     round_trip(&mut held, b"still").expect("the old session");
+    let counted = body(&admin, "/metrics");
+    assert!(
+        counted.contains(&format!("countersign_reloads_total{{tunnel=\"{listen}\",files=\"network key\"}} 1\n")),
+        "{counted}"
+    );
     // What is broken is said, and changes nothing.
     fs::write(house.path("net"), "junk").expect("write");
     server.signal("HUP");

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 #![cfg(all(unix, feature = "cli"))]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -171,6 +171,7 @@ fn told_to_stop_while_another_gets_ready() {
         let target = old.address();
         let mut successor = UnixStream::connect(house.path("take.sock")).expect("connect");
         successor.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        successor.write_all(b"take\n").expect("ask");
         let mut read_names = || {
             // The sockets themselves are dropped.
             let mut names = [0; 512];
@@ -239,4 +240,31 @@ fn a_successor_goes_on_without_what_it_can_do_without() {
     old.line("draining ");
     let mut client = house.tunnel_client(&listen, &["--service", "it"]);
     round_trip(&mut dial(&client.address()), b"x").expect("it serves");
+}
+
+// Whoever asks, and hangs or never meant it, is in nobody's way.
+#[test]
+fn who_asks_and_hangs() {
+    let house = House::new();
+    let route = format!("it={}", echo());
+    let listen = format!("127.0.0.1:{}", free_port());
+    let args = ["--route", &*route, "--listen", &*listen, "--takeover", "take.sock"];
+    let mut old = house.tunnel_server(&args);
+    for says in [&b""[..], b"take\n"] {
+        let mut hangs = UnixStream::connect(house.path("take.sock")).expect("connect");
+        hangs.write_all(says).expect("ask");
+        thread::sleep(std::time::Duration::from_millis(300));
+        let mut new = house.tunnel_server(&args);
+        assert_eq!(value(&old.line("draining "), "handed_over"), "true");
+        old.line("another one asks");
+        assert_eq!(old.wait(), 0);
+        std::mem::swap(&mut old, &mut new);
+    }
+    // One that has not asked is given nothing.
+    let silent = UnixStream::connect(house.path("take.sock")).expect("connect");
+    thread::sleep(std::time::Duration::from_millis(300));
+    old.signal("TERM");
+    assert_eq!(value(&old.line("draining "), "handed_over"), "false");
+    assert_eq!(old.wait(), 0);
+    drop(silent);
 }

@@ -22,8 +22,16 @@ use crate::tunnel::plain::Plain;
 pub enum Broken {
     Plain(io::Error),
     Peer(io::Error),
-    /// The peer, after all that it had to send.
-    PeerAfterEnd(io::Error),
+}
+
+/// What has ended well, whatever becomes of the rest.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// What we send to the peer: behind it no alert can be sent.
+    pub sent: bool,
+    pub received: bool,
+    /// Nobody is left on the plain side, and the peer has not ended.
+    pub left: bool,
 }
 
 /// Carries until both have ended. The session and the plain side stay with the caller, to be ended as the failure calls for.
@@ -32,6 +40,7 @@ pub async fn carry(
     plain: &mut Plain,
     traffic: &Traffic,
     buffer: usize,
+    ends: &mut Ends,
 ) -> Result<(), Broken> {
     let mut up = Up { left: Vec::new(), at: 0, ended: false, done: false };
     let mut down = Down { unwanted: false, done: false };
@@ -48,6 +57,7 @@ pub async fn carry(
             received = down.poll(cx, stream, plain, traffic);
         }
         down_first = !down_first;
+        (ends.sent, ends.received) = (up.done, down.done);
         if up.done && !down.done && grace.is_none() {
             match plain.poll_gone(&mut gone, cx) {
                 Poll::Ready(How::BrokenOff(error)) => return Poll::Ready(Err(Broken::Plain(error))),
@@ -59,8 +69,8 @@ pub async fn carry(
         if let Some(grace) = &mut grace
             && grace.as_mut().poll(cx).is_ready()
         {
-            down.done = true;
-            received = Poll::Ready(Ok(()));
+            ends.left = true;
+            return Poll::Ready(Ok(()));
         }
         if down.done && !up.done {
             let gone = gone.get_or_insert_with(|| gone::watch(stream.get_ref()));
@@ -69,12 +79,12 @@ pub async fn carry(
                     How::BrokenOff(error) => error,
                     How::Left => io::ErrorKind::ConnectionReset.into(),
                 };
-                return Poll::Ready(Err(Broken::PeerAfterEnd(error)));
+                return Poll::Ready(Err(Broken::Peer(error)));
             }
         }
+        plain.reap(cx);
         traffic.rekeyed(stream.rekeys());
         match (sent, received) {
-            (Poll::Ready(Err(Broken::Peer(error))), _) if down.done => Poll::Ready(Err(Broken::PeerAfterEnd(error))),
             (Poll::Ready(Err(broken)), _) | (_, Poll::Ready(Err(broken))) => Poll::Ready(Err(broken)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             _ => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use countersign::identity::Name;
 use countersign::net::read_proxy_header;
 use countersign::stream::ConnectError;
-use countersign::{Config, Stream};
+use countersign::{Config, PublicKey, Stream};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -57,12 +57,13 @@ struct Inner {
 enum Unclear {
     /// It only looked whether somebody listens, as balancers do.
     Empty,
-    Malformed(String),
+    /// A word for it, and what is wrong.
+    Malformed(&'static str, String),
 }
 
 impl Unclear {
     fn late(what: &str) -> Self {
-        Unclear::Malformed(format!("no whole {what} came within --timeout"))
+        Unclear::Malformed("timeout", format!("no whole {what} came within --timeout"))
     }
 }
 
@@ -116,6 +117,11 @@ impl Caller {
     /// For the log.
     pub fn describe<'a>(&'a self, from: &'a str, service: &'a str) -> Call<'a> {
         Call { from, to: &self.target, service, own: self.config.public_key() }
+    }
+
+    /// Who we are at the moment.
+    pub fn key(&self) -> PublicKey {
+        self.config.public_key()
     }
 
     /// Eager or not as wanted; a spare gains nothing by it.
@@ -304,7 +310,8 @@ impl Inner {
         if from.parse().is_ok_and(|address: SocketAddr| is_in(&self.proxies, address.ip())) {
             says_something(socket).await?;
             let source = read_proxy_header(socket).await;
-            let source = source.map_err(|error| Unclear::Malformed(format!("no PROXY header from {from}: {error}")))?;
+            let source = source
+                .map_err(|error| Unclear::Malformed("proxy_header", format!("no PROXY header from {from}: {error}")))?;
             if let Some(source) = source {
                 *from = source.to_string();
             }
@@ -320,7 +327,7 @@ impl Inner {
                 if let Plain::Tcp(socket) = &plain {
                     says_something(socket).await?;
                 }
-                socks::ask(plain).await.map_err(Unclear::Malformed)
+                socks::ask(plain).await.map_err(|why| Unclear::Malformed("malformed", why))
             }
         }
     }
@@ -328,7 +335,7 @@ impl Inner {
     fn say_unclear(&self, from: &str, unclear: Unclear) {
         match unclear {
             Unclear::Empty => self.tunnel.ended.add("empty"),
-            Unclear::Malformed(why) => self.failures.of_plain(&self.tunnel, from, "malformed", why),
+            Unclear::Malformed(cause, why) => self.failures.of_plain(&self.tunnel, from, cause, why),
         }
     }
 

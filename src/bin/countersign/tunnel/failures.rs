@@ -15,6 +15,7 @@ use crate::report::Blame;
 use crate::serve::hint;
 use crate::tunnel::book::Tunnel;
 use crate::tunnel::causes;
+use crate::tunnel::server::canonical;
 
 /// So many lines a second at most; the others are counted in one.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Failures {
             return;
         }
         let mut event = began(if outcome == "refused" { "refused" } else { "failed" }, tunnel)
-            .word("from", failure.address)
+            .word("from", canonical(failure.address))
             .word("cause", cause);
         if let Some(peer) = &failure.peer {
             let key = peer.fingerprint().to_string();

@@ -47,7 +47,7 @@ pub async fn run(args: TunnelArgs, inherited: Inherited) -> Result<u8, Report> {
         (None, None) => return Err(Report::usage("tunnel: expected `server`, `client` or --config FILE")),
     };
     if args.check {
-        let tunnels = process::check(plan).await?;
+        let tunnels = process::check(plan, file).await?;
         log::line(format!("ok, {tunnels} {}", if tunnels == 1 { "tunnel" } else { "tunnels" }));
         return Ok(0);
     }

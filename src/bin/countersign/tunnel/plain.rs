@@ -89,11 +89,18 @@ impl Plain {
             Plain::Command(running) => {
                 let exited = pin!(running.child.wait()).poll(cx);
                 if exited.is_ready() {
-                    // Its number may be another's now.
+                    // It has closed its output as well: its number may be another's now.
                     running.group.leave();
                 }
                 exited.map(|_| How::Left)
             }
+        }
+    }
+
+    /// Takes notice of a command that has exited while what it has started still has its output.
+    pub fn reap(&mut self, cx: &mut Context<'_>) {
+        if let Plain::Command(running) = self {
+            let _ = pin!(running.child.wait()).poll(cx);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::tunnel::manager::Manager;
 use crate::tunnel::running::{Network, Ready, ReadyEnd, Running};
 use crate::tunnel::session::Stage;
 use crate::tunnel::sockets::{Inherited, Socket, Sockets, check_listen};
-use crate::tunnel::takeover::{self, Handover, Predecessor};
+use crate::tunnel::takeover::{self, Handover};
 use crate::tunnel::{admin, server};
 use crate::watch::Watched;
 
@@ -84,11 +84,20 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     let source = file.map_or_else(|| Source::Flags(plan.entries.clone()), Source::File);
     let (mut process, mut changed) = Process::new(plan.process, source, Sockets::new(inherited, sockets));
     let _watch = process.watch_file()?;
-    let opened = process.open(plan.entries).await?;
-    // From here on the other process takes nothing more; connections wait in the sockets.
-    predecessor.map(Predecessor::release).transpose()?;
-    // Until now they have ended us, also while we ask for a passphrase or wait for the other process.
+    let opened = process.open(plan.entries).await.map_err(|report| report.within(&process.source.shown()))?;
+    // Until now they have ended us, also while we ask for a passphrase.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    // From here on the other process takes nothing more; connections wait in the sockets.
+    let told_already = match predecessor {
+        Some(predecessor) => predecessor.release(stop()).await?,
+        None => false,
+    };
     // Before the lines that say that we listen: then the next process may come.
     let mut handover = process.handover(took_over)?;
     process.begin(opened)?;
@@ -98,13 +107,10 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
     tokio::spawn(Manager::watchdog(took_over));
     process.shared.quiet = true;
 
-    let mut stop = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
     let told = loop {
+        if told_already {
+            break true;
+        }
         let all = tokio::select! {
             _ = hangup.recv() => true,
             Some(()) = changed.recv() => false,
@@ -145,13 +151,24 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
 }
 
 /// Loads everything that a configuration names.
-pub async fn check(plan: Plan) -> Result<usize, Report> {
+pub async fn check(plan: Plan, file: Option<PathBuf>) -> Result<usize, Report> {
     if let Some(admin) = &plan.process.admin {
         admin::check_address(admin).await?;
     }
-    let (process, _) = Process::new(plan.process, Source::Flags(Vec::new()), Sockets::default());
-    let ready = process.prepare(plan.entries)?;
+    let source = file.map_or_else(|| Source::Flags(Vec::new()), Source::File);
+    let (process, _) = Process::new(plan.process, source, Sockets::default());
+    let ready = process.prepare(plan.entries).map_err(|report| report.within(&process.source.shown()))?;
     Ok(ready.len())
+}
+
+impl Source {
+    /// For messages about what is in it.
+    fn shown(&self) -> String {
+        match self {
+            Source::File(file) => file.display().to_string(),
+            Source::Flags(_) => String::new(),
+        }
+    }
 }
 
 impl Shared {
@@ -163,14 +180,14 @@ impl Shared {
         certificates::signer(own, cert)
     }
 
-    fn network(&self, link: &LinkArgs) -> Result<(Option<Network>, Vec<Watched>), Report> {
-        let Some(path) = &link.network_key else { return Ok((None, Vec::new())) };
+    fn network(&self, link: &LinkArgs) -> Result<Option<Network>, Report> {
+        let Some(path) = &link.network_key else { return Ok(None) };
         let changed = self.changed.clone();
         // One that waits to be heard says enough.
-        let (network, watched) = Network::open(path, move || {
+        let changed = move || {
             let _ = changed.try_send(());
-        })?;
-        Ok((Some(network), vec![watched]))
+        };
+        Network::open(path, changed).map(Some)
     }
 }
 
@@ -226,17 +243,21 @@ impl Process {
                 return Err(Report::usage(format!("{listen}: two tunnels can't listen there")));
             }
             let key = format!("{listen}#{nth}");
-            let same = |running: &Running| running.said == said && running.key == key && running.name == name;
-            let running = self.running.iter().find(|running| same(running));
-            if running.is_some_and(|running| !running.network.as_ref().is_some_and(Network::has_changed)) {
+            let same = |running: &&Running| running.said == said && running.key == key && running.name == name;
+            let running = self.running.iter().find(same);
+            let network = running.and_then(|running| running.network.as_ref());
+            if running.is_some() && !network.is_some_and(Network::has_changed) {
                 continue;
             }
             let link = match &end {
                 End::Server(args) => &args.own.settings.link,
                 End::Client(args) => &args.own.settings.link,
             };
-            let (network, mut watched) = self.shared.network(link).map_err(|report| report.within(&place))?;
-            let (end, others) = match end {
+            let network = match network {
+                Some(network) => Some(network.renewed()),
+                None => self.shared.network(link).map_err(|report| report.within(&place))?,
+            };
+            let (end, watched) = match end {
                 End::Server(args) => {
                     let prepared = server::prepare(*args, &name.0, &self.shared);
                     let (ready, watched) = prepared.map_err(|report| report.within(&place))?;
@@ -248,8 +269,8 @@ impl Process {
                     (ReadyEnd::Client(ready), watched)
                 }
             };
-            watched.extend(others);
-            let watched = watched.into_iter().map(Arc::new).collect();
+            let mut watched: Vec<_> = watched.into_iter().map(Arc::new).collect();
+            watched.extend(network.as_ref().map(|network| network.watched.clone()));
             all.push(Ready { said, key, name, place, watched, network, listen, mode, end });
         }
         Ok(all)
@@ -363,7 +384,10 @@ impl Process {
             Source::File(file) => Plan::read(file)?,
             Source::Flags(entries) => Plan { process: self.args.clone(), entries: entries.clone() },
         };
-        let opened = self.open(entries).await?;
+        let opened = match self.open(entries).await {
+            Ok(opened) => opened,
+            Err(report) => return Err(report.within(&self.source.shown())),
+        };
         self.begin(opened)?;
         self.adopt(process);
         Ok(())

@@ -33,6 +33,7 @@ pub struct Running {
 pub struct Network {
     begun_with: Arc<NetworkKey>,
     file: Reload<NetworkKey>,
+    pub watched: Arc<Watched>,
 }
 
 enum Stop {
@@ -93,12 +94,17 @@ impl Ready {
 
 impl Network {
     /// Loads a network key; `changed` is called when there is another one.
-    pub fn open(path: &Path, changed: impl Fn() + Send + Sync + 'static) -> Result<(Self, Watched), Report> {
+    pub fn open(path: &Path, changed: impl Fn() + Send + Sync + 'static) -> Result<Self, Report> {
         load_network_key(path)?;
         let file = path.to_path_buf();
         let load = move || load_network_key(&file).map_err(|report| report.to_string().into());
         let (file, watched) = watch_and_tell("network key", vec![path.to_path_buf()], load, changed)?;
-        Ok((Network { begun_with: file.current(), file }, watched))
+        Ok(Network { begun_with: file.current(), file, watched: Arc::new(watched) })
+    }
+
+    /// For the tunnel that begins with what the file says now.
+    pub fn renewed(&self) -> Self {
+        Network { begun_with: self.file.current(), file: self.file.clone(), watched: self.watched.clone() }
     }
 
     pub fn has_changed(&self) -> bool {

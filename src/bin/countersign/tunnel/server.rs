@@ -135,6 +135,7 @@ impl Inner {
     /// A drain waits for it as long as the last lasts. Not around it: a future in another one takes the memory twice.
     async fn serve(self: Arc<Self>, arrival: Arrival, _working: Working) {
         let Arrival { stream, address, handshake, .. } = arrival;
+        let address = canonical(address);
         self.tunnel.shook_hands(handshake);
         let Some(target) = self.routes.get(stream.service()) else { return };
         let facts = facts(&stream, address.to_string(), target.to_string());
@@ -182,6 +183,11 @@ impl Inner {
         }
         Ok(plain)
     }
+}
+
+/// IPv4 as such, though an IPv6 socket has taken it.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Says to the service who calls.

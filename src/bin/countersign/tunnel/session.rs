@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::log::Event;
 use crate::tunnel::args::SessionArgs;
 use crate::tunnel::book::{Entry, Facts, Session, Side, Traffic, Tunnel};
-use crate::tunnel::carry::{Broken, carry};
+use crate::tunnel::carry::{Broken, Ends, carry};
 use crate::tunnel::causes;
 use crate::tunnel::plain::{DELIVERY, Plain};
 
@@ -102,20 +102,30 @@ pub async fn run(
     stage: &mut watch::Receiver<Stage>,
 ) -> End {
     let traffic = &entry.session.traffic;
+    let mut ends = Ends::default();
     let end = tokio::select! {
-        carried = carry(&mut stream, &mut plain, traffic, bounds.buffer) => match carried {
-            Ok(()) => return finished(plain).await,
+        carried = carry(&mut stream, &mut plain, traffic, bounds.buffer, &mut ends) => match carried {
+            Ok(()) => {
+                if ends.left {
+                    Box::pin(cut(&stream)).await;
+                }
+                return finished(plain).await;
+            }
             Err(Broken::Peer(error)) => {
-                let end = End::of_peer(&error);
+                let mut end = End::of_peer(&error);
+                if ends.received {
+                    if protocol_error(&error).is_none() {
+                        end.cause = "cut";
+                    }
+                    Box::pin(plain.deliver()).await;
+                }
                 plain.reset();
                 // The peer may not have been told yet.
-                stream.linger().await;
-                return end;
-            }
-            Err(Broken::PeerAfterEnd(error)) => {
-                let end = End { cause: "cut", ..End::of_peer(&error) };
-                Box::pin(plain.deliver()).await;
-                plain.reset();
+                if ends.sent {
+                    Box::pin(cut(&stream)).await;
+                } else {
+                    stream.linger().await;
+                }
                 return end;
             }
             Err(Broken::Plain(error)) => {
@@ -168,11 +178,16 @@ pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) 
     // The peer's own text comes back to it only in part if it is long.
     let text = shortened(text);
     if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
-        // After our end no alert can be sent. What was sent before may still be under way; then the other side, which reads nothing more, sees a reset.
-        let _ = timeout(DELIVERY, discard(stream.get_ref())).await;
-        return drop(SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)));
+        return cut(&stream).await;
     }
     let _ = timeout(TELL, discard(stream.get_ref())).await;
+}
+
+/// Breaks a session off behind our end, when no alert can be sent any more. What was sent before may still be under way; when the session is dropped then, the
+/// other side, which reads nothing more, sees a reset.
+async fn cut(stream: &Stream<TcpStream>) {
+    let _ = timeout(DELIVERY, discard(stream.get_ref())).await;
+    let _ = SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
 /// Reads what still comes, which would otherwise reset the connection and with it what the peer was told last.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use countersign::Stream;
+use countersign::{PublicKey, Stream};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -17,15 +17,18 @@ use crate::tunnel::client::Caller;
 use crate::tunnel::failures::Failures;
 
 /// Keeps so many ready; they are closed when it is dropped.
-#[derive(Debug)]
 pub struct Spares {
     pool: Arc<Pool>,
+    caller: Arc<Caller>,
     keeper: JoinHandle<()>,
 }
 
 /// How to ask for each that is ready, the newest last.
 #[derive(Debug, Default)]
-struct Pool(Mutex<VecDeque<oneshot::Sender<Wanted>>>);
+struct Pool(Mutex<VecDeque<Ready>>);
+
+/// How to ask for one, and the key that it was made with.
+type Ready = (PublicKey, oneshot::Sender<Wanted>);
 
 type Wanted = oneshot::Sender<Stream<TcpStream>>;
 
@@ -45,14 +48,19 @@ pub struct Supply {
 impl Spares {
     pub fn start(supply: Supply) -> Self {
         let pool = Arc::<Pool>::default();
+        let caller = supply.caller.clone();
         let keeper = tokio::spawn(supply.keep(pool.clone()));
-        Spares { pool, keeper }
+        Spares { pool, caller, keeper }
     }
 
     /// One that is ready and lives, if there is one.
     pub async fn take(&self) -> Option<Stream<TcpStream>> {
         loop {
-            let ask = self.pool.ready().pop_front()?;
+            let (key, ask) = self.pool.ready().pop_front()?;
+            if key != self.caller.key() {
+                // We are another one by now; it is closed.
+                continue;
+            }
             let (wanted, given) = oneshot::channel();
             // If it ended just now, the next is asked.
             if ask.send(wanted).is_ok()
@@ -72,7 +80,7 @@ impl Drop for Spares {
 }
 
 impl Pool {
-    fn ready(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Wanted>>> {
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Ready>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,7 +97,7 @@ impl Supply {
         {
             let left = {
                 let mut ready = pool.ready();
-                ready.retain(|ask| !ask.is_closed());
+                ready.retain(|(_, ask)| !ask.is_closed());
                 ready.len()
             };
             // Whoever has taken the one before goes first: on few cores a handshake would be in his way.
@@ -106,12 +114,12 @@ impl Supply {
     }
 
     async fn make(self: Arc<Self>, pool: &Pool, place: OwnedSemaphorePermit) {
-        let started = Instant::now();
+        let (started, key) = (Instant::now(), self.caller.key());
         match self.caller.call(&self.service, false).await {
             Ok(stream) => {
                 self.tunnel.shook_hands(started.elapsed());
                 let (ask, asked) = oneshot::channel();
-                pool.ready().push_back(ask);
+                pool.ready().push_back((key, ask));
                 // A drain waits until it is closed.
                 let working = self.book.work();
                 tokio::spawn(hold(stream, asked, self.clone(), (place, working)));

@@ -53,6 +53,8 @@ pub fn take(path: &Path) -> Result<Option<Taken>, Report> {
     };
     check_user(&stream).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    // If it is about to end nobody reads this.
+    let _ = (&stream).write_all(TAKE);
     // One that is about to end gives nothing.
     let sockets = receive(&stream).map_err(failed)?;
     Ok(sockets.map(|sockets| Taken { sockets, from: Predecessor(stream) }))
@@ -86,8 +88,26 @@ fn receive(stream: &UnixStream) -> io::Result<Option<BTreeMap<String, Socket>>> 
 }
 
 impl Predecessor {
-    /// Everything is ready here: the other one takes nothing more from now on. If it does not say so, it goes on, and this one must not begin.
-    pub fn release(mut self) -> Result<(), Report> {
+    /// Everything is ready here: the other one takes nothing more from now on. If it does not say so, it goes on, and this one must not begin. Returns whether
+    /// this one was told to stop meanwhile.
+    pub async fn release(self, stop: impl Future<Output = ()>) -> Result<bool, Report> {
+        let failed = |error: io::Error| Report::io("can't take over", &error);
+        let stream = self.0.try_clone().map_err(failed)?;
+        let (tell, mut told) = oneshot::channel();
+        let wait = move || drop(tell.send(self.wait()));
+        thread::Builder::new().name("takeover".to_string()).spawn(wait).map_err(failed)?;
+        let gone = |_| Err(failed(io::Error::other("panicked")));
+        tokio::select! {
+            biased;
+            told = &mut told => return told.unwrap_or_else(gone).map(|()| false),
+            () = stop => {}
+        }
+        // What has been said by now counts: then nobody else serves.
+        let _ = stream.shutdown(Shutdown::Read);
+        told.await.unwrap_or_else(gone).map(|()| true)
+    }
+
+    fn wait(mut self) -> Result<(), Report> {
         let mut answer = [0; GO.len()];
         // One that was told to stop meanwhile has said its word already, and may be gone.
         let _ = self.0.write_all(READY);
@@ -95,7 +115,11 @@ impl Predecessor {
         match told {
             Ok(()) if answer == *GO => Ok(()),
             Ok(()) => Err(Report::new(IO, "can't take over: the other process answers something else", None)),
-            Err(error) => Err(Report::io("can't take over: the other process goes on", &error)),
+            Err(_) => Err(Report::new(
+                IO,
+                "can't take over: the other process goes on, or another one takes over from it",
+                Some("its log says why; start this one again"),
+            )),
         }
     }
 }
@@ -156,7 +180,15 @@ impl Handover {
     pub async fn done(&mut self, sockets: impl Fn() -> io::Result<Vec<(String, OwnedFd)>>) {
         loop {
             if let Some(giving) = &mut self.giving {
-                let given = giving.done().await;
+                // Whoever asks last is given them: who asked before may hang.
+                let given = tokio::select! {
+                    given = giving.done() => given,
+                    Some(asked) = self.asked.recv() => {
+                        log::line("warning: a process wanted to take over and is not ready; another one asks, and has its place");
+                        self.giving = begin(asked, sockets());
+                        continue;
+                    }
+                };
                 self.giving = None;
                 match given {
                     Ok(true) => return,
@@ -231,6 +263,11 @@ impl Asked {
 
     fn give_now(mut self, sockets: &[(String, OwnedFd)], hurried: &AtomicBool) -> io::Result<bool> {
         check_user(&self.0)?;
+        self.0.set_read_timeout(Some(ASKING))?;
+        let mut word = [0; TAKE.len()];
+        if self.0.read_exact(&mut word).is_err() || word != *TAKE {
+            return Ok(false);
+        }
         if sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(ErrorKind::InvalidInput, "more sockets than can be handed over"));
         }
@@ -267,6 +304,7 @@ fn check_user(_: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
+const TAKE: &[u8; 5] = b"take\n";
 const READY: &[u8; 6] = b"ready\n";
 const GO: &[u8; 3] = b"go\n";
 /// As many as Linux hands over in one message.
@@ -274,5 +312,7 @@ const MAX_SOCKETS: usize = 253;
 const MAX_NAMES: usize = 64 * 1024;
 /// How long one process waits for the other, which may have to ask for a passphrase.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long who asks may take to say so.
+const ASKING: Duration = Duration::from_secs(5);
 /// How long it takes to say a word.
 const HURRY: Duration = Duration::from_secs(3);
