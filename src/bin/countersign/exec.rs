@@ -54,6 +54,16 @@ impl Group {
         Group(child.id())
     }
 
+    /// As [`Group::leave`], if nobody is left in it: its number may be another's now.
+    #[cfg(unix)]
+    pub fn leave_if_empty(&mut self) {
+        use rustix::process::{Pid, test_kill_process_group};
+        let leader = self.0.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if leader.is_none_or(|leader| test_kill_process_group(leader).is_err()) {
+            self.leave();
+        }
+    }
+
     /// The command has ended; what it left running is its own affair.
     pub fn leave(&mut self) {
         self.0 = None;

@@ -6,15 +6,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use countersign::Stream;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use crate::tunnel::book::Traffic;
-use crate::tunnel::gone::{self, How};
+use crate::tunnel::gone::{self, Gone};
 use crate::tunnel::plain::Plain;
 
 /// Which of the two sides failed.
@@ -30,8 +28,6 @@ pub struct Ends {
     /// What we send to the peer: behind it no alert can be sent.
     pub sent: bool,
     pub received: bool,
-    /// Nobody is left on the plain side, and the peer has not ended.
-    pub left: bool,
 }
 
 /// Carries until both have ended. The session and the plain side stay with the caller, to be ended as the failure calls for.
@@ -44,7 +40,7 @@ pub async fn carry(
 ) -> Result<(), Broken> {
     let mut up = Up { left: Vec::new(), at: 0, ended: false, done: false };
     let mut down = Down { unwanted: false, done: false };
-    let (mut grace, mut gone) = (None, None);
+    let mut gone: Option<Gone> = None;
     let mut down_first = false;
     poll_fn(|cx| {
         // Both are asked each time: what one waits for may be what the other does. In turns, for the first may use up all that a task may do at a time.
@@ -58,28 +54,11 @@ pub async fn carry(
         }
         down_first = !down_first;
         (ends.sent, ends.received) = (up.done, down.done);
-        if up.done && !down.done && grace.is_none() {
-            match plain.poll_gone(&mut gone, cx) {
-                Poll::Ready(How::BrokenOff(error)) => return Poll::Ready(Err(Broken::Plain(error))),
-                // Nobody is left to take what the peer might still send. It is given the time to end by itself.
-                Poll::Ready(How::Left) => grace = Some(Box::pin(sleep(GRACE))),
-                Poll::Pending => {}
-            }
-        }
-        if let Some(grace) = &mut grace
-            && grace.as_mut().poll(cx).is_ready()
-        {
-            ends.left = true;
-            return Poll::Ready(Ok(()));
-        }
-        if down.done && !up.done {
-            let gone = gone.get_or_insert_with(|| gone::watch(stream.get_ref()));
-            if let Poll::Ready(how) = gone.as_mut().poll(cx) {
-                let error = match how {
-                    How::BrokenOff(error) => error,
-                    How::Left => io::ErrorKind::ConnectionReset.into(),
-                };
-                return Poll::Ready(Err(Broken::Peer(error)));
+        if up.done != down.done {
+            // Of the side that has ended nothing is read any more.
+            let side = || if up.done { plain.gone() } else { gone::watch(stream.get_ref()) };
+            if let Poll::Ready(error) = gone.get_or_insert_with(side).as_mut().poll(cx) {
+                return Poll::Ready(Err(if up.done { Broken::Plain(error) } else { Broken::Peer(error) }));
             }
         }
         plain.reap(cx);
@@ -219,6 +198,4 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How long the peer has to end, once a command has.
-const GRACE: Duration = Duration::from_secs(10);
 const SCRATCH_LEN: usize = 64 * 1024;

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::exec::Group;
-use crate::tunnel::gone::{self, Gone, How};
+use crate::tunnel::gone::{self, Gone};
 
 /// Reading gives 0 bytes at the end of the other direction; `shutdown` ends ours.
 #[derive(Debug)]
@@ -81,26 +81,21 @@ impl Plain {
         Ok(Some(status))
     }
 
-    /// Ready once the other side is gone, when nothing is read from it any more. `gone` is what is kept from one call to the next.
-    pub fn poll_gone(&mut self, gone: &mut Option<Gone>, cx: &mut Context<'_>) -> Poll<How> {
+    /// Ready once it is broken off, when nothing is read from it any more; a command never is.
+    pub fn gone(&self) -> Gone {
         match self {
-            Plain::Tcp(socket) => gone.get_or_insert_with(|| gone::watch(socket)).as_mut().poll(cx),
-            Plain::Unix(socket) => gone.get_or_insert_with(|| gone::watch(socket)).as_mut().poll(cx),
-            Plain::Command(running) => {
-                let exited = pin!(running.child.wait()).poll(cx);
-                if exited.is_ready() {
-                    // It has closed its output as well: its number may be another's now.
-                    running.group.leave();
-                }
-                exited.map(|_| How::Left)
-            }
+            Plain::Tcp(socket) => gone::watch(socket),
+            Plain::Unix(socket) => gone::watch(socket),
+            Plain::Command(_) => Box::pin(pending()),
         }
     }
 
-    /// Takes notice of a command that has exited while what it has started still has its output.
+    /// Takes notice of a command that has exited while the session goes on, so that no zombie stays.
     pub fn reap(&mut self, cx: &mut Context<'_>) {
-        if let Plain::Command(running) = self {
-            let _ = pin!(running.child.wait()).poll(cx);
+        if let Plain::Command(running) = self
+            && pin!(running.child.wait()).poll(cx).is_ready()
+        {
+            running.group.leave_if_empty();
         }
     }
 

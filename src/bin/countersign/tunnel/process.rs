@@ -125,7 +125,7 @@ pub async fn run(plan: Plan, file: Option<PathBuf>, inherited: Inherited) -> Res
         }
     };
     let handed_over = match &mut handover {
-        Some(handover) if told => handover.hurry(process.sockets.handles()).await,
+        Some(handover) if told => handover.hurry(|| process.sockets.handles()).await,
         _ => !told,
     };
     process.close(handed_over);
@@ -512,4 +512,4 @@ fn raise_descriptors() -> rustix::io::Result<()> {
 /// How long after a failure the same configuration is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long it takes to tell all peers that we stop.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -105,12 +105,7 @@ pub async fn run(
     let mut ends = Ends::default();
     let end = tokio::select! {
         carried = carry(&mut stream, &mut plain, traffic, bounds.buffer, &mut ends) => match carried {
-            Ok(()) => {
-                if ends.left {
-                    Box::pin(cut(&stream)).await;
-                }
-                return finished(plain).await;
-            }
+            Ok(()) => return finished(plain).await,
             Err(Broken::Peer(error)) => {
                 let mut end = End::of_peer(&error);
                 if ends.received {
@@ -144,9 +139,15 @@ pub async fn run(
         }
     };
     let (alert, end) = end;
-    plain.reset();
+    let told = break_off(stream, alert, &end.text);
+    let reset = async {
+        if ends.received {
+            plain.deliver().await;
+        }
+        plain.reset();
+    };
     // Apart from the session's own memory, of which it is rarely a part.
-    Box::pin(break_off(stream, alert, &end.text)).await;
+    Box::pin(async { tokio::join!(told, reset) }).await;
     end
 }
 
@@ -180,20 +181,20 @@ pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) 
     if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
         return cut(&stream).await;
     }
-    let _ = timeout(TELL, discard(stream.get_ref())).await;
+    let _ = timeout(TELL, discard(stream.get_ref(), MOST_DISCARDED)).await;
 }
 
 /// Breaks a session off behind our end, when no alert can be sent any more. What was sent before may still be under way; when the session is dropped then, the
 /// other side, which reads nothing more, sees a reset.
 async fn cut(stream: &Stream<TcpStream>) {
-    let _ = timeout(DELIVERY, discard(stream.get_ref())).await;
+    let _ = timeout(DELIVERY, discard(stream.get_ref(), usize::MAX)).await;
     let _ = SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
 /// Reads what still comes, which would otherwise reset the connection and with it what the peer was told last.
-async fn discard(socket: &TcpStream) {
+async fn discard(socket: &TcpStream, most: usize) {
     let mut scratch = [0; 4_096];
-    let mut left = MOST_DISCARDED;
+    let mut left = most;
     while left > 0 && socket.readable().await.is_ok() {
         match socket.try_read(&mut scratch) {
             Ok(0) => return,

@@ -56,7 +56,10 @@ pub fn take(path: &Path) -> Result<Option<Taken>, Report> {
     // If it is about to end nobody reads this.
     let _ = (&stream).write_all(TAKE);
     // One that is about to end gives nothing.
-    let sockets = receive(&stream).map_err(failed)?;
+    let sockets = match receive(&stream) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        received => received.map_err(failed)?,
+    };
     Ok(sockets.map(|sockets| Taken { sockets, from: Predecessor(stream) }))
 }
 
@@ -156,10 +159,26 @@ fn accept(listener: &UnixListener, asks: &mpsc::Sender<Asked>) {
             thread::sleep(Duration::from_millis(100));
             continue;
         };
-        if asks.blocking_send(Asked(stream)).is_err() {
+        if asks.is_closed() {
             return;
         }
+        let asks = asks.clone();
+        // Whoever says nothing holds nobody up.
+        let ask = move || {
+            if is_asking(&stream).is_ok_and(|asking| asking) {
+                let _ = asks.blocking_send(Asked(stream));
+            }
+        };
+        let _ = thread::Builder::new().name("takeover".to_string()).spawn(ask);
     }
+}
+
+fn is_asking(mut stream: &UnixStream) -> io::Result<bool> {
+    check_user(stream)?;
+    stream.set_read_timeout(Some(ASKING))?;
+    let mut word = [0; TAKE.len()];
+    stream.read_exact(&mut word)?;
+    Ok(word == *TAKE)
 }
 
 /// The next process: it may ask for the sockets at any time, and is given them.
@@ -167,13 +186,15 @@ pub struct Handover {
     heir: Heir,
     asked: mpsc::Receiver<Asked>,
     giving: Option<Giving>,
+    /// Who asked last, when who asked before is not done with yet.
+    next: Option<Asked>,
 }
 
 impl Handover {
     /// Whoever asks at this path is given the sockets.
     pub fn listen(path: &Path) -> Result<Self, Report> {
         let (heir, asked) = Heir::listen(path)?;
-        Ok(Handover { heir, asked, giving: None })
+        Ok(Handover { heir, asked, giving: None, next: None })
     }
 
     /// Returns once another process has the sockets and begins; to be asked for them. Cancel-safe.
@@ -182,10 +203,13 @@ impl Handover {
             if let Some(giving) = &mut self.giving {
                 // Whoever asks last is given them: who asked before may hang.
                 let given = tokio::select! {
+                    biased;
                     given = giving.done() => given,
-                    Some(asked) = self.asked.recv() => {
-                        log::line("warning: a process wanted to take over and is not ready; another one asks, and has its place");
-                        self.giving = begin(asked, sockets());
+                    Some(asked) = self.asked.recv(), if self.next.is_none() => {
+                        log::line("warning: a process wants to take over and is not ready; another one asks, and comes next");
+                        // It may have been told to begin just now: then it is the one, which the next round finds.
+                        let _ = giving.stream.shutdown(Shutdown::Both);
+                        self.next = Some(asked);
                         continue;
                     }
                 };
@@ -200,19 +224,40 @@ impl Handover {
                     }
                 }
             } else {
-                let Some(asked) = self.asked.recv().await else { pending().await };
+                let asked = match self.next.take() {
+                    Some(asked) => asked,
+                    None => match self.asked.recv().await {
+                        Some(asked) => asked,
+                        None => pending().await,
+                    },
+                };
                 self.giving = begin(asked, sockets());
             }
         }
     }
 
     /// This process was told to stop. One that has asked for the sockets has them at once; whether there is one is returned.
-    pub async fn hurry(&mut self, sockets: io::Result<Vec<(String, OwnedFd)>>) -> bool {
-        let giving = self.giving.take().or_else(|| begin(self.asked.try_recv().ok()?, sockets));
-        let Some(mut giving) = giving else { return false };
-        giving.hurried.store(true, Ordering::Release);
-        let _ = giving.stream.shutdown(Shutdown::Read);
-        matches!(timeout(HURRY, giving.done()).await, Ok(Ok(true)))
+    pub async fn hurry(&mut self, sockets: impl Fn() -> io::Result<Vec<(String, OwnedFd)>>) -> bool {
+        loop {
+            let giving = self.giving.take().or_else(|| {
+                let asked = self.next.take().or_else(|| self.asked.try_recv().ok())?;
+                begin(asked, sockets())
+            });
+            let Some(mut giving) = giving else { return false };
+            giving.hurried.store(true, Ordering::Release);
+            let _ = giving.stream.shutdown(Shutdown::Read);
+            let given = match timeout(HURRY, giving.done()).await {
+                Ok(given) => given,
+                // It takes nothing; what has been said to it counts.
+                Err(_) => {
+                    let _ = giving.stream.shutdown(Shutdown::Both);
+                    giving.done().await
+                }
+            };
+            if matches!(given, Ok(true)) {
+                return true;
+            }
+        }
     }
 
     /// Nobody can ask any more. If the sockets were handed over, the path is another's.
@@ -262,12 +307,6 @@ impl Asked {
     }
 
     fn give_now(mut self, sockets: &[(String, OwnedFd)], hurried: &AtomicBool) -> io::Result<bool> {
-        check_user(&self.0)?;
-        self.0.set_read_timeout(Some(ASKING))?;
-        let mut word = [0; TAKE.len()];
-        if self.0.read_exact(&mut word).is_err() || word != *TAKE {
-            return Ok(false);
-        }
         if sockets.len() > MAX_SOCKETS {
             return Err(io::Error::new(ErrorKind::InvalidInput, "more sockets than can be handed over"));
         }
