@@ -510,6 +510,26 @@ fn unix_sockets_that_are_closed() {
     }
 }
 
+// Whoever breaks a download off does not get it all the same, behind an end as little as before it.
+#[test]
+fn a_download_that_is_broken_off() {
+    let house = House::new();
+    let endless = service(|mut stream| while stream.write_all(&[7; 65_536]).is_ok() {});
+    let (mut server, _client, address) = pair(&house, &endless.to_string(), &[], &[]);
+    for ends_first in [false, true] {
+        let mut stream = dial(&address);
+        stream.read_exact(&mut [0; 1_000]).expect("data");
+        if ends_first {
+            stream.shutdown(Shutdown::Write).expect("end");
+        }
+        drop(stream);
+        let line = server.line("closed ");
+        let sent: u64 = value(&line, "sent").parse().expect("bytes");
+        // What sockets hold on the way.
+        assert!(sent < 60_000_000, "{line}");
+    }
+}
+
 // A command that has exited leaves no zombie while the peer goes on; and it has the descriptors that we were given, not all that we took.
 #[test]
 fn commands_that_end() {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -49,19 +49,9 @@ impl Plain {
         Ok(Plain::Command(Box::new(Running { group: Group::of(&child), child, stdin: Some(stdin), stdout })))
     }
 
-    /// Lets what was sent before our end arrive; what still comes is of no use.
-    pub async fn deliver(&mut self) {
-        let discard = async {
-            let mut scratch = [0; 1_024];
-            loop {
-                match self.read(&mut scratch).await {
-                    Ok(0) => pending().await,
-                    Ok(_) => {}
-                    Err(_) => return,
-                }
-            }
-        };
-        let _ = timeout(DELIVERY, discard).await;
+    /// Lets what was sent before our end arrive. Nothing is read meanwhile: whoever goes on sending is held back.
+    pub async fn deliver(&self) {
+        let _ = timeout(DELIVERY, self.gone()).await;
     }
 
     /// Breaks it off, so that the other side sees a reset and not an end. A command is killed.

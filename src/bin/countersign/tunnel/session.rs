@@ -20,6 +20,7 @@ use crate::tunnel::args::SessionArgs;
 use crate::tunnel::book::{Entry, Facts, Session, Side, Traffic, Tunnel};
 use crate::tunnel::carry::{Broken, Ends, carry};
 use crate::tunnel::causes;
+use crate::tunnel::gone;
 use crate::tunnel::plain::{DELIVERY, Plain};
 
 /// What bounds a session.
@@ -181,20 +182,20 @@ pub async fn break_off(mut stream: Stream<TcpStream>, alert: Alert, text: &str) 
     if !matches!(timeout(TELL, stream.abort(alert, text)).await, Ok(Ok(()))) {
         return cut(&stream).await;
     }
-    let _ = timeout(TELL, discard(stream.get_ref(), MOST_DISCARDED)).await;
+    let _ = timeout(TELL, discard(stream.get_ref())).await;
 }
 
-/// Breaks a session off behind our end, when no alert can be sent any more. What was sent before may still be under way; when the session is dropped then, the
-/// other side, which reads nothing more, sees a reset.
+/// Breaks a session off behind our end, when no alert can be sent any more. What was sent before may still be under way, and nothing is read meanwhile; when the
+/// session is dropped then, the other side, which reads nothing more, sees a reset.
 async fn cut(stream: &Stream<TcpStream>) {
-    let _ = timeout(DELIVERY, discard(stream.get_ref(), usize::MAX)).await;
+    let _ = timeout(DELIVERY, gone::watch(stream.get_ref())).await;
     let _ = SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
 /// Reads what still comes, which would otherwise reset the connection and with it what the peer was told last.
-async fn discard(socket: &TcpStream, most: usize) {
+async fn discard(socket: &TcpStream) {
     let mut scratch = [0; 4_096];
-    let mut left = most;
+    let mut left = MOST_DISCARDED;
     while left > 0 && socket.readable().await.is_ok() {
         match socket.try_read(&mut scratch) {
             Ok(0) => return,
