@@ -521,6 +521,7 @@ fn a_download_that_is_broken_off() {
         stream.read_exact(&mut [0; 1_000]).expect("data");
         if ends_first {
             stream.shutdown(Shutdown::Write).expect("end");
+            std::thread::sleep(Duration::from_millis(300));
         }
         drop(stream);
         let line = server.line("closed ");
