@@ -636,18 +636,7 @@ fn a_log_that_nobody_reads() {
     let route = format!("it={}", echo());
     let port = free_port();
     let target = format!("127.0.0.1:{port}");
-    let mut command = house.command(&[
-        "tunnel",
-        "server",
-        "--identity",
-        "bob.key",
-        "--trust",
-        "trust",
-        "--listen",
-        &target,
-        "--route",
-        &route,
-    ]);
+    let mut command = house.server_command(&["--listen", &target, "--route", &route]);
     let mut server = command.stderr(Stdio::piped()).spawn().expect("server");
     until("it listens", || TcpStream::connect(&target).is_ok());
     let mut client = house.tunnel_client(&target, &["--service", "it"]);
@@ -775,20 +764,7 @@ fn no_admin_for_other_machines() {
     let house = House::new();
     for (listen, good) in [("0.0.0.0:0", false), ("127.0.0.1:0", true)] {
         let listener = TcpListener::bind(listen).expect("bind");
-        let mut command = house.command(&[
-            "tunnel",
-            "server",
-            "--identity",
-            "bob.key",
-            "--trust",
-            "trust",
-            "--listen",
-            "127.0.0.1:0",
-            "--route",
-            "it=127.0.0.1:1",
-            "--admin",
-            "systemd",
-        ]);
+        let mut command = house.server_command(&["--route", "it=127.0.0.1:1", "--admin", "systemd"]);
         command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
         command.stdin(Stdio::from(OwnedFd::from(listener)));
         if good {
@@ -803,20 +779,8 @@ fn no_admin_for_other_machines() {
             assert!(code(&refused) == 2 && said.contains("can be reached from other machines"), "{said}");
         }
     }
-    let named = house.run(&[
-        "tunnel",
-        "server",
-        "--identity",
-        "bob.key",
-        "--trust",
-        "trust",
-        "--listen",
-        "127.0.0.1:0",
-        "--route",
-        "it=127.0.0.1:1",
-        "--admin",
-        "systemd-x.invalid:7",
-    ]);
+    let named =
+        house.server_command(&["--route", "it=127.0.0.1:1", "--admin", "systemd-x.invalid:7"]).output().expect("run");
     assert!(code(&named) == 2 && text(&named.stderr).contains("systemd-x.invalid"), "{named:?}");
 }
 
@@ -829,20 +793,7 @@ fn systemd() {
     let notified = UnixDatagram::bind(house.path("notify.sock")).expect("bind");
     notified.set_read_timeout(Some(PATIENCE)).expect("timeout");
     let route = format!("it={}", echo());
-    let mut command = house.command(&[
-        "tunnel",
-        "server",
-        "--identity",
-        "bob.key",
-        "--trust",
-        "trust",
-        "--listen",
-        "systemd:front",
-        "--route",
-        &route,
-        "--name",
-        "s",
-    ]);
+    let mut command = house.server_command(&["--listen", "systemd:front", "--route", &route, "--name", "s"]);
     // Our standard input is the descriptor that is passed, as listenfd allows.
     command
         .env("LISTEN_FDS", "1")
@@ -872,18 +823,7 @@ fn systemd() {
     wait_for("STOPPING=1");
     assert_eq!(server.wait(), 0);
     // One that was not passed.
-    let missing = house.run(&[
-        "tunnel",
-        "server",
-        "--identity",
-        "bob.key",
-        "--trust",
-        "trust",
-        "--listen",
-        "systemd:front",
-        "--route",
-        &route,
-    ]);
+    let missing = house.server_command(&["--listen", "systemd:front", "--route", &route]).output().expect("run");
     assert!(code(&missing) == 2 && text(&missing.stderr).contains("LISTEN_FDNAMES"), "{missing:?}");
 }
 

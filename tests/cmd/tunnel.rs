@@ -17,14 +17,19 @@ pub struct Tunnel {
 }
 
 impl House {
-    /// Starts `tunnel server` with bob's key and trust file on a free port.
-    pub fn tunnel_server(&self, more: &[&str]) -> Tunnel {
+    /// `tunnel server` with bob's key and trust file, on a free port unless something else is said.
+    pub fn server_command(&self, more: &[&str]) -> Command {
         let mut args = vec!["tunnel", "server", "--identity", "bob.key", "--trust", "trust"];
         if !more.contains(&"--listen") {
             args.extend(["--listen", "127.0.0.1:0"]);
         }
         args.extend(more);
-        Tunnel::start(self.command(&args))
+        self.command(&args)
+    }
+
+    /// Starts it.
+    pub fn tunnel_server(&self, more: &[&str]) -> Tunnel {
+        Tunnel::start(self.server_command(more))
     }
 
     /// Starts `tunnel client` with alice's key, which calls bob, on a free port.
